@@ -1,0 +1,1 @@
+"""The operator: who takes part, what was decided, who owes whom."""

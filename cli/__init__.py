@@ -1,0 +1,1 @@
+"""The `comity` command: it parses and prints; the work is done elsewhere."""

@@ -1,0 +1,1 @@
+"""One brand: its programme, its members, its ledger and its part in a redemption."""

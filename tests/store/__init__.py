@@ -1,0 +1,1 @@
+"""One suite, run on SQLite and on PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Pure modules, examples and properties side by side."""
