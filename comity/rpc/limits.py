@@ -1,0 +1,124 @@
+"""How much of a server one caller may take: a rate, and a number of calls in flight.
+
+Kept per caller, so one that floods is refused while the others are served. Anonymous callers
+are told apart by address.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from comity.clock import SECOND, Clock
+from comity.errors import Overloaded
+from comity.rpc.caller import Caller, CallerKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLimit:
+    """At most `burst` calls at once out of nothing, `per_second` in the long run, and never
+    more than `in_flight` unanswered."""
+
+    per_second: int
+    burst: int
+    in_flight: int
+
+    def __post_init__(self) -> None:
+        if min(self.per_second, self.burst, self.in_flight) < 1:
+            raise ValueError("a call limit of zero would refuse everything")
+
+
+DEFAULT_LIMITS: Mapping[CallerKind, CallLimit] = {
+    CallerKind.ANONYMOUS: CallLimit(per_second=20, burst=40, in_flight=16),
+    CallerKind.MEMBER: CallLimit(per_second=20, burst=40, in_flight=16),
+    CallerKind.TILL: CallLimit(per_second=2_000, burst=4_000, in_flight=512),
+    CallerKind.MANAGER: CallLimit(per_second=200, burst=400, in_flight=64),
+    CallerKind.BRAND: CallLimit(per_second=2_000, burst=4_000, in_flight=512),
+    CallerKind.OPERATOR: CallLimit(per_second=200, burst=400, in_flight=64),
+    CallerKind.CLEARING: CallLimit(per_second=2_000, burst=4_000, in_flight=512),
+}
+"""Generous to organisations, whose calls are batches; a person needs few."""
+
+
+class _Bucket:
+    """Tokens in millionths, so that refilling by elapsed microseconds is exact in integers."""
+
+    __slots__ = ("at_us", "in_flight", "tokens")
+
+    def __init__(self, tokens: int, at_us: int) -> None:
+        self.tokens = tokens
+        self.at_us = at_us
+        self.in_flight = 0
+
+
+class CallLimiter:
+    """A token bucket and a count in flight for each of at most `remembered` callers.
+
+    A caller not heard for longest is forgotten first, and never one with a call in flight. Where
+    all of them have one, a new caller is refused: memory is bounded whoever calls.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        limits: Mapping[CallerKind, CallLimit] = DEFAULT_LIMITS,
+        *,
+        remembered: int = 10_000,
+    ) -> None:
+        missing = set(CallerKind) - set(limits)
+        if missing:
+            raise ValueError(f"no call limit for {sorted(kind.value for kind in missing)}")
+        self._clock = clock
+        self._limits = dict(limits)
+        self._remembered = remembered
+        self._buckets: OrderedDict[tuple[CallerKind, str], _Bucket] = OrderedDict()
+
+    @contextmanager
+    def admit(self, caller: Caller) -> Iterator[None]:
+        """Count one call while the block runs; raises Overloaded where it would be too many."""
+        limit = self._limits[caller.kind]
+        bucket = self._bucket(caller, limit)
+        self._take(bucket, limit)
+        bucket.in_flight += 1
+        try:
+            yield
+        finally:
+            bucket.in_flight -= 1
+
+    def _take(self, bucket: _Bucket, limit: CallLimit) -> None:
+        now_us = self._clock()
+        elapsed_us = max(0, now_us - bucket.at_us)
+        bucket.at_us = now_us
+        bucket.tokens = min(limit.burst * SECOND, bucket.tokens + elapsed_us * limit.per_second)
+        if bucket.in_flight >= limit.in_flight:
+            raise Overloaded(
+                f"{limit.in_flight} calls of yours are unanswered, which is the most allowed; "
+                "wait for one of them."
+            )
+        if bucket.tokens < SECOND:
+            wait_ms = -((bucket.tokens - SECOND) // (limit.per_second * 1_000))
+            raise Overloaded(
+                f"You may call {limit.per_second} times a second; repeat the same call a little "
+                "later.",
+                metadata={"retry_after_ms": str(wait_ms)},
+            )
+        bucket.tokens -= SECOND
+
+    def _bucket(self, caller: Caller, limit: CallLimit) -> _Bucket:
+        key = (caller.kind, caller.id)
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            self._make_room()
+            bucket = self._buckets[key] = _Bucket(limit.burst * SECOND, self._clock())
+        self._buckets.move_to_end(key)
+        return bucket
+
+    def _make_room(self) -> None:
+        if len(self._buckets) < self._remembered:
+            return
+        idle = next((key for key, bucket in self._buckets.items() if not bucket.in_flight), None)
+        if idle is None:
+            raise Overloaded("Too many callers at once; repeat the same call a little later.")
+        del self._buckets[idle]

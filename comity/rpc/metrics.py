@@ -1,0 +1,83 @@
+"""What a server counts about itself, on a registry of its own, in Prometheus' text format.
+
+A metric's labels never hold a caller, so their number is bounded by the protos.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from comity.clock import SECOND
+
+_LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_SIZES = tuple(float(1 << power) for power in range(13))
+
+
+class Metrics:
+    """The counters of one process."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry if registry is not None else CollectorRegistry()
+        self._calls = Counter(
+            "comity_rpc_calls",
+            "Calls answered, by method and by the code of the answer.",
+            ("method", "code"),
+            registry=self.registry,
+        )
+        self._latency = Histogram(
+            "comity_rpc_seconds",
+            "Time from a call's arrival to its answer.",
+            ("method",),
+            buckets=_LATENCIES,
+            registry=self.registry,
+        )
+        self._batch = Histogram(
+            "comity_batch_items",
+            "Items in one batch, by what is batched.",
+            ("queue",),
+            buckets=_SIZES,
+            registry=self.registry,
+        )
+        self._depth = Gauge(
+            "comity_queue_depth",
+            "Items waiting, by queue.",
+            ("queue",),
+            registry=self.registry,
+        )
+
+    def call(self, method: str, code: str, elapsed_us: int) -> None:
+        """One call was answered with `code` (`OK` or an error's code)."""
+        self._calls.labels(method, code).inc()
+        self._latency.labels(method).observe(elapsed_us / SECOND)
+
+    def batch(self, queue: str, items: int) -> None:
+        """A batch of `items` left the queue."""
+        self._batch.labels(queue).observe(items)
+
+    def depth(self, queue: str, items: int) -> None:
+        """`items` wait in the queue now."""
+        self._depth.labels(queue).set(items)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsPage:
+    """The page under `/metrics`, served from a thread until closed."""
+
+    port: int
+    server: WSGIServer
+    thread: Thread
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+def serve_metrics(metrics: Metrics, *, port: int, address: str = "127.0.0.1") -> MetricsPage:
+    """Serve the metrics over plain HTTP: on the loopback address unless asked otherwise."""
+    server, thread = start_http_server(port, addr=address, registry=metrics.registry)
+    return MetricsPage(port=server.server_port, server=server, thread=thread)
