@@ -1,0 +1,232 @@
+"""Reading and writing many rows of one table in one statement, in each database's own way.
+
+Round trips and per-row work decide how fast a batch is, so this module writes SQL text itself
+and hands the driver plain tuples: SQLite gets `IN (…)` and executemany, PostgreSQL gets arrays
+(`= ANY`, `unnest`). Every statement is bound to one ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+from sqlalchemy import Boolean, Connection, Table
+from sqlalchemy.dialects import postgresql
+
+Key = tuple[Any, ...]
+Row = dict[str, Any]
+"""A row's columns by name, all but `ledger`."""
+
+CHUNK = 512
+"""Keys in one SQLite statement."""
+
+
+class Shape:
+    """The names by which a table's rows are read and written."""
+
+    def __init__(self, table: Table) -> None:
+        primary = [column.name for column in table.primary_key.columns]
+        if primary[0] != "ledger":
+            raise ValueError(f"the primary key of {table.name} must begin with ledger")
+        self.table = table
+        self.name = table.name
+        self.columns = tuple(c.name for c in table.columns if c.name != "ledger")
+        self.key = tuple(primary[1:])
+        self.booleans = tuple(c.name for c in table.columns if isinstance(c.type, Boolean))
+        dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+        self.types = {c.name: c.type.compile(dialect) for c in table.columns}
+        if len(self.key) == 1:
+            only = self.key[0]
+            self.key_of = lambda row: (row[only],)
+        else:
+            names = self.key
+            self.key_of = lambda row: tuple([row[name] for name in names])
+
+    def rows(self, raw: Iterable[Sequence[Any]]) -> list[Row]:
+        """Rows as dicts from the driver's tuples, in the order of `columns`."""
+        columns = self.columns
+        found = [dict(zip(columns, values, strict=True)) for values in raw]
+        for name in self.booleans:
+            for row in found:
+                if row[name] is not None:
+                    row[name] = bool(row[name])
+        return found
+
+
+@lru_cache(maxsize=1_024)
+def shape(table: Table) -> Shape:
+    """The shape of `table`, worked out once."""
+    return Shape(table)
+
+
+class Bulk(Protocol):
+    """The statements a unit of work needs, for one connection and one ledger."""
+
+    def select(self, of: Shape, names: Sequence[str], values: Sequence[Key]) -> list[Row]:
+        """Rows whose columns `names` equal one of `values`."""
+
+    def insert(self, of: Shape, rows: Sequence[Row]) -> None: ...
+
+    def update(self, of: Shape, changed: Sequence[str], rows: Sequence[Row]) -> None: ...
+
+    def delete(self, of: Shape, keys: Sequence[Key]) -> None: ...
+
+
+def bulk(connection: Connection, ledger: str) -> Bulk:
+    """The implementation for the connection's database."""
+    if connection.dialect.name == "sqlite":
+        return _Sqlite(connection, ledger)
+    return _Postgres(connection, ledger)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _raw(connection: Connection, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
+    cursor = connection.exec_driver_sql(sql, parameters).cursor
+    assert cursor is not None
+    found: list[Any] = cursor.fetchall()
+    return found
+
+
+class _Sqlite:
+    def __init__(self, connection: Connection, ledger: str) -> None:
+        self._connection = connection
+        self._ledger = ledger
+
+    def select(self, of: Shape, names: Sequence[str], values: Sequence[Key]) -> list[Row]:
+        found: list[Row] = []
+        for start in range(0, len(values), CHUNK):
+            chunk = list(values[start : start + CHUNK])
+            # A power of two of keys keeps the number of distinct statements small.
+            chunk += [chunk[-1]] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
+            sql = _sqlite_select(of, tuple(names), len(chunk))
+            parameters = [self._ledger]
+            for value in chunk:
+                parameters.extend(value)
+            found += of.rows(_raw(self._connection, sql, tuple(parameters)))
+        return found
+
+    def insert(self, of: Shape, rows: Sequence[Row]) -> None:
+        ledger, columns = self._ledger, of.columns
+        self._connection.exec_driver_sql(
+            _sqlite_insert(of), [(ledger, *[row[name] for name in columns]) for row in rows]
+        )
+
+    def update(self, of: Shape, changed: Sequence[str], rows: Sequence[Row]) -> None:
+        ledger, names = self._ledger, (*changed, *of.key)
+        self._connection.exec_driver_sql(
+            _sqlite_update(of, tuple(changed)),
+            [(*[row[name] for name in names], ledger) for row in rows],
+        )
+
+    def delete(self, of: Shape, keys: Sequence[Key]) -> None:
+        where = " AND ".join(f'"{name}" = ?' for name in ("ledger", *of.key))
+        self._connection.exec_driver_sql(
+            f'DELETE FROM "{of.name}" WHERE {where}', [(self._ledger, *key) for key in keys]
+        )
+
+
+@lru_cache(maxsize=1_024)
+def _sqlite_select(of: Shape, names: tuple[str, ...], count: int) -> str:
+    head = f'SELECT {_names(of.columns)} FROM "{of.name}" WHERE "ledger" = ? AND '
+    if len(names) == 1:
+        return head + f'"{names[0]}" IN ({", ".join("?" * count)})'
+    row = f"({', '.join('?' * len(names))})"
+    return head + f"({_names(names)}) IN (VALUES {', '.join([row] * count)})"
+
+
+@lru_cache(maxsize=1_024)
+def _sqlite_insert(of: Shape) -> str:
+    marks = ", ".join("?" * (1 + len(of.columns)))
+    return f'INSERT INTO "{of.name}" ({_names(("ledger", *of.columns))}) VALUES ({marks})'
+
+
+@lru_cache(maxsize=1_024)
+def _sqlite_update(of: Shape, changed: tuple[str, ...]) -> str:
+    values = ", ".join(f'"{name}" = ?' for name in changed)
+    where = " AND ".join(f'"{name}" = ?' for name in (*of.key, "ledger"))
+    return f'UPDATE "{of.name}" SET {values} WHERE {where}'
+
+
+class _Postgres:
+    def __init__(self, connection: Connection, ledger: str) -> None:
+        self._connection = connection
+        self._ledger = ledger
+
+    def select(self, of: Shape, names: Sequence[str], values: Sequence[Key]) -> list[Row]:
+        sql = _postgres_select(of, tuple(names))
+        arrays = (list(array) for array in zip(*values, strict=True))
+        if len(names) == 1:
+            return of.rows(_raw(self._connection, sql, (self._ledger, *arrays)))
+        return of.rows(_raw(self._connection, sql, (*arrays, self._ledger)))
+
+    def insert(self, of: Shape, rows: Sequence[Row]) -> None:
+        arrays = tuple([row[name] for row in rows] for name in of.columns)
+        self._connection.exec_driver_sql(_postgres_insert(of), (self._ledger, *arrays))
+
+    def update(self, of: Shape, changed: Sequence[str], rows: Sequence[Row]) -> None:
+        names = (*changed, *of.key)
+        arrays = tuple([row[name] for row in rows] for name in names)
+        self._connection.exec_driver_sql(
+            _postgres_update(of, tuple(changed)), (*arrays, self._ledger)
+        )
+
+    def delete(self, of: Shape, keys: Sequence[Key]) -> None:
+        arrays = tuple(list(array) for array in zip(*keys, strict=True))
+        sql = (
+            f'DELETE FROM "{of.name}" AS t USING {_unnest(of, of.key)} '
+            f'WHERE t."ledger" = %s AND {_joined(of.key)}'
+        )
+        self._connection.exec_driver_sql(sql, (*arrays, self._ledger))
+
+
+def _unnest(of: Shape, names: Sequence[str]) -> str:
+    arrays = ", ".join(f"%s::{of.types[name]}[]" for name in names)
+    return f"unnest({arrays}) AS q({_names(names)})"
+
+
+def _joined(names: Sequence[str]) -> str:
+    return " AND ".join(f't."{name}" = q."{name}"' for name in names)
+
+
+@lru_cache(maxsize=1_024)
+def _postgres_select(of: Shape, names: tuple[str, ...]) -> str:
+    columns = ", ".join(f't."{name}"' for name in of.columns)
+    head = f'SELECT {columns} FROM "{of.name}" AS t'
+    if len(names) == 1:
+        return f'{head} WHERE t."ledger" = %s AND t."{names[0]}" = ANY(%s::{of.types[names[0]]}[])'
+    return f'{head} JOIN {_unnest(of, names)} ON {_joined(names)} WHERE t."ledger" = %s'
+
+
+@lru_cache(maxsize=1_024)
+def _postgres_insert(of: Shape) -> str:
+    arrays = ", ".join(f"%s::{of.types[name]}[]" for name in of.columns)
+    return (
+        f'INSERT INTO "{of.name}" ({_names(("ledger", *of.columns))}) '
+        f"SELECT %s::text, q.* FROM unnest({arrays}) AS q"
+    )
+
+
+@lru_cache(maxsize=1_024)
+def _postgres_update(of: Shape, changed: tuple[str, ...]) -> str:
+    values = ", ".join(f'"{name}" = q."{name}"' for name in changed)
+    return (
+        f'UPDATE "{of.name}" AS t SET {values} FROM {_unnest(of, (*changed, *of.key))} '
+        f'WHERE {_joined(of.key)} AND t."ledger" = %s'
+    )
+
+
+def select_rows(
+    connection: Connection, ledger: str, table: Table, names: Sequence[str], values: Iterable[Key]
+) -> list[Row]:
+    """Rows of `table` whose columns `names` equal one of `values`; for readers."""
+    wanted = list(values)
+    return bulk(connection, ledger).select(shape(table), names, wanted) if wanted else []
+
+
+def first(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The first of `rows`, or nothing."""
+    return rows[0] if rows else None
