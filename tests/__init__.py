@@ -1,1 +1,1 @@
-"""The tests: `unit` and `store`, `simulation` in one process, `e2e` over real processes, `vectors`."""
+"""The tests, by what they need: nothing, a database, a simulated world, processes, vectors."""

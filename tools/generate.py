@@ -41,7 +41,7 @@ def environment(python: str = sys.executable) -> Path:
     uv = shutil.which("uv") or shutil.which("uv", path=str(ROOT / ".venv/bin"))
     if uv:
         subprocess.run([uv, "venv", "-q", "--python", python, ENVIRONMENT], check=True)
-        install = [uv, "pip", "install", "-q", "--python", bin_folder / "python"]
+        install: list[str | Path] = [uv, "pip", "install", "-q", "--python", bin_folder / "python"]
     else:
         venv.create(ENVIRONMENT, with_pip=True)
         install = [bin_folder / "python", "-m", "pip", "install", "-q"]
@@ -55,24 +55,21 @@ def generate(proto: Path, out: Path) -> None:
     bin_folder = environment()
     sources = sorted(str(path.relative_to(proto)) for path in proto.rglob("*.proto"))
     services = [name for name in sources if "\nservice " in (proto / name).read_text()]
-    protoc = [bin_folder / "python", "-m", "grpc_tools.protoc", f"--proto_path={proto}"]
-    plugins = [
+    protoc: list[str | Path] = [bin_folder / "python", "-m", "grpc_tools.protoc"]
+    protoc += [
+        f"--proto_path={proto}",
         f"--plugin=protoc-gen-mypy={bin_folder / 'protoc-gen-mypy'}",
         f"--plugin=protoc-gen-mypy_grpc={bin_folder / 'protoc-gen-mypy_grpc'}",
     ]
-    subprocess.run(
-        [*protoc, *plugins, f"--python_out={out}", f"--mypy_out=quiet:{out}", *sources],
-        check=True,
-    )
+    messages = [f"--python_out={out}", f"--mypy_out=quiet:{out}"]
+    subprocess.run([*protoc, *messages, *sources], check=True)
     if services:
-        subprocess.run(
-            [*protoc, *plugins, f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"]
-            + services,
-            check=True,
-        )
+        stubs = [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"]
+        subprocess.run([*protoc, *stubs, *services], check=True)
 
 
 def generated(folder: Path) -> set[str]:
+    """Names of the files in `folder` which a generator wrote."""
     return {path.name for path in folder.glob("*") if path.name.endswith(SUFFIXES)}
 
 
@@ -84,7 +81,7 @@ def differences(fresh: Path, committed: Path) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 on drift")
     parser.add_argument("--proto", type=Path, default=PROTO, help="the folder of .proto files")
     parser.add_argument("--out", type=Path, default=ROOT, help="the folder which gets comity/v1")

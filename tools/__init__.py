@@ -1,0 +1,1 @@
+"""Programs which make files of this repository."""
