@@ -1,0 +1,254 @@
+"""Requests against the limits their protos state (`comity/v1/limits.proto`).
+
+The options are read once for each message type and compiled into a list of checks; validating
+a message then touches only its fields. A violation raises `Malformed` with the path of the
+field, such as `holds[3].redemption_id`, and the rule in words. What one message of a request
+means beside another is not looked at here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from comity.errors import Malformed
+from comity.v1 import limits_pb2
+
+MAX_BYTES = 65_536
+MAX_ITEMS = 1_024
+
+_TEXT = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
+_MESSAGE = (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_GROUP)
+_NO_LIMITS = limits_pb2.FieldLimits()
+
+Check = Callable[[Any], None]
+"""Raises `_Violation` unless the value it is given keeps the rule."""
+
+
+class _Violation(Exception):
+    """A broken rule; the path grows from the inside out as the exception leaves the walk."""
+
+    def __init__(self, rule: str, path: str = "") -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.path = path
+
+    def under(self, name: str) -> _Violation:
+        """The same violation, seen from the message which holds this one as `name`."""
+        joined = f"{name}{self.path}" if self.path.startswith("[") else f"{name}.{self.path}"
+        return _Violation(self.rule, joined.rstrip("."))
+
+
+class _Plan:
+    """The checks of one message type."""
+
+    __slots__ = ("fields", "oneofs")
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[str, bool, bool, Check]] = []
+        """Name; whether presence is tracked; whether it must be present; the check."""
+        self.oneofs: list[str] = []
+
+
+_plans: dict[Descriptor, _Plan] = {}
+
+
+def validate(message: Message) -> None:
+    """Raise Malformed, naming field and rule, unless the message keeps all its limits."""
+    try:
+        _walk(message)
+    except _Violation as violation:
+        raise Malformed(f"{violation.path} {violation.rule}.", field=violation.path) from None
+
+
+def _walk(message: Any) -> None:
+    plan = _plans.get(message.DESCRIPTOR)
+    if plan is None:
+        plan = _compile(message.DESCRIPTOR)
+    for name, has_presence, required, check in plan.fields:
+        if has_presence and not message.HasField(name):
+            if required:
+                raise _Violation("must be set", name)
+            continue
+        try:
+            check(getattr(message, name))
+        except _Violation as violation:
+            raise violation.under(name) from None
+    for name in plan.oneofs:
+        if message.WhichOneof(name) is None:
+            raise _Violation("must have one of its members set", name)
+
+
+def _compile(descriptor: Descriptor) -> _Plan:
+    plan = _Plan()
+    for field in descriptor.fields:
+        limits = _limits(field)
+        check = _field_check(field, limits)
+        if check is not None or limits.required:
+            plan.fields.append((field.name, field.has_presence, limits.required, check or _any))
+    for oneof in descriptor.oneofs:
+        if oneof.GetOptions().Extensions[limits_pb2.required_oneof]:
+            plan.oneofs.append(oneof.name)
+    _plans[descriptor] = plan
+    return plan
+
+
+def _limits(field: FieldDescriptor) -> limits_pb2.FieldLimits:
+    options = field.GetOptions()
+    if options.HasExtension(limits_pb2.limits):
+        return options.Extensions[limits_pb2.limits]
+    return _NO_LIMITS
+
+
+def _any(_value: object) -> None:
+    """The check which every value passes."""
+
+
+def _field_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> Check | None:
+    if not field.is_repeated:
+        return _item_check(field, limits, item=False)
+    if _is_map(field):
+        return _map_check(field, limits)
+    return _list_check(field, limits)
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    return field.type in _MESSAGE and field.message_type.GetOptions().map_entry
+
+
+def _item_check(
+    field: FieldDescriptor, limits: limits_pb2.FieldLimits, *, item: bool
+) -> Check | None:
+    """The check of one value: of the whole field, or of an `item` of a repeated one."""
+    if field.type in _MESSAGE:
+        return _walk
+    if field.type in _TEXT:
+        return _text_check(field, limits, item=item)
+    if field.type == FieldDescriptor.TYPE_ENUM:
+        return _enum_check(field, limits)
+    required = limits.required and not field.has_presence and not item
+    return _number_check(limits, required=required)
+
+
+def _text_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits, *, item: bool) -> Check:
+    most = limits.exact_len or limits.max_len or MAX_BYTES
+    least = limits.exact_len or limits.min_len
+    exact, prefix, required = limits.exact_len, limits.prefix, limits.required
+    pattern = re.compile(limits.pattern) if limits.pattern else None
+
+    def check(value: str | bytes) -> None:
+        if not value:
+            if required:
+                raise _Violation("must not be empty")
+            if not item:
+                return
+        # The limit counts UTF-8 bytes, which ASCII text has as many of as characters.
+        size = len(value)
+        if isinstance(value, str) and not value.isascii():
+            size = len(value.encode())
+        if not least <= size <= most:
+            raise _Violation(_size_rule(exact, least, most, size))
+        if prefix and not (str(value).startswith(prefix) and len(value) > len(prefix)):
+            raise _Violation(f"must begin with {prefix!r} and go on")
+        if pattern is not None and not pattern.fullmatch(str(value)):
+            raise _Violation(f"must match {pattern.pattern}")
+
+    if (prefix or pattern) and field.type == FieldDescriptor.TYPE_BYTES:
+        raise ValueError(f"{field.full_name}: prefix and pattern are for strings")
+    return check
+
+
+def _size_rule(exact: int, least: int, most: int, size: int) -> str:
+    if exact:
+        return f"must be {exact} bytes long and is {size}"
+    if least:
+        return f"must be {least} to {most} bytes long and is {size}"
+    return f"may be {most} bytes long and is {size}"
+
+
+def _number_check(limits: limits_pb2.FieldLimits, *, required: bool) -> Check | None:
+    low = limits.min if limits.HasField("min") else None
+    high = limits.max if limits.HasField("max") else None
+    if low is None and high is None and not required:
+        return None
+
+    def check(value: float) -> None:
+        if required and not value:
+            raise _Violation("must not be zero")
+        if low is not None and value < low:
+            raise _Violation(f"must be at least {low} and is {value}")
+        if high is not None and value > high:
+            raise _Violation(f"must be at most {high} and is {value}")
+
+    return check
+
+
+def _enum_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> Check:
+    name = field.enum_type.name
+    known = frozenset(field.enum_type.values_by_number)
+    required = limits.required
+
+    def check(value: int) -> None:
+        if value not in known:
+            raise _Violation(f"is {value}, which is no {name}")
+        if required and not value:
+            raise _Violation(f"must be one {name}")
+
+    return check
+
+
+def _list_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> Check:
+    check_item = _item_check(field, limits, item=True)
+    check_count = _count_check(limits)
+    unique = limits.unique
+    if unique and field.type in _MESSAGE:
+        raise ValueError(f"{field.full_name}: unique is for scalars")
+
+    def check(values: Any) -> None:
+        check_count(values)
+        if unique and len(set(values)) != len(values):
+            raise _Violation("must not name one thing twice")
+        if check_item is None:
+            return
+        for index, value in enumerate(values):
+            try:
+                check_item(value)
+            except _Violation as violation:
+                raise violation.under(f"[{index}]") from None
+
+    return check
+
+
+def _map_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> Check:
+    entry = field.message_type.fields_by_name
+    check_key = _item_check(entry["key"], _NO_LIMITS, item=True)
+    check_value = _item_check(entry["value"], _NO_LIMITS, item=True)
+    check_count = _count_check(limits)
+
+    def check(values: Any) -> None:
+        check_count(values)
+        for key in values:
+            try:
+                if check_key is not None:
+                    check_key(key)
+                if check_value is not None:
+                    check_value(values[key])
+            except _Violation as violation:
+                raise violation.under(f"[{str(key)[:64]!r}]") from None
+
+    return check
+
+
+def _count_check(limits: limits_pb2.FieldLimits) -> Check:
+    least = max(limits.min_items, int(limits.required))
+    most = limits.max_items or MAX_ITEMS
+
+    def check(values: Any) -> None:
+        if not least <= len(values) <= most:
+            raise _Violation(f"must have {least} to {most} items and has {len(values)}")
+
+    return check
