@@ -107,7 +107,9 @@ def verify_consistency(
     _require_hashes(old_root, new_root, *proof)
     if old_size == new_size:
         if proof or old_root != new_root:
-            raise BadStatement(f"Two trees of size {old_size} differ, or come with a needless proof.")
+            raise BadStatement(
+                f"Two trees of size {old_size} differ, or come with a needless proof."
+            )
         return
     # 1. The proof starts at the last perfect subtree of the old tree; for a power of two that
     #    subtree is the whole old tree and is left out.
@@ -155,7 +157,7 @@ class Frontier:
         _require_hashes(*kept)
         if len(kept) != size.bit_count():
             raise BadStatement(
-                f"A frontier of size {size} has {size.bit_count()} hashes, this one has {len(kept)}."
+                f"A frontier of size {size} has {size.bit_count()} hashes, not {len(kept)}."
             )
         self._size = size
         self._hashes = kept
@@ -232,10 +234,7 @@ def _decompose(index: int, size: int) -> tuple[int, int]:
 
 def _climb(found: bytes, path: Sequence[bytes], index: int) -> bytes:
     for height, sibling in enumerate(path):
-        if index >> height & 1:
-            found = node_hash(sibling, found)
-        else:
-            found = node_hash(found, sibling)
+        found = node_hash(sibling, found) if index >> height & 1 else node_hash(found, sibling)
     return found
 
 

@@ -47,10 +47,12 @@ def parse_tile_path(path: str) -> tuple[int, int, int]:
     if found is not None:
         level, width = int(found[1]), int(found[3] or TILE_WIDTH)
         index = int(found[2].replace("x", "").replace("/", ""))
-        if level <= 63 and index <= MAX_SIZE and width <= TILE_WIDTH:
-            if tile_path(level, index, width) == path:
-                return level, index, width
-    raise Malformed("The path names no tile; use tile/<level>/<index> or tile/<level>/<index>.p/<width>.")
+        possible = level <= 63 and index <= MAX_SIZE and width <= TILE_WIDTH
+        if possible and tile_path(level, index, width) == path:
+            return level, index, width
+    raise Malformed(
+        "The path names no tile; use tile/<level>/<index> or tile/<level>/<index>.p/<width>."
+    )
 
 
 def tile_width(level: int, index: int, size: int) -> int:
