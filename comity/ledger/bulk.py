@@ -2,7 +2,8 @@
 
 Round trips and per-row work decide how fast a batch is, so this module writes SQL text itself
 and hands the driver plain tuples: SQLite gets `IN (…)` and executemany, PostgreSQL gets arrays
-(`= ANY`, `unnest`). Every statement is bound to one ledger.
+(`= ANY`, `unnest`). Every statement is bound to one ledger. Names come from the schema, never
+from a request.
 """
 
 from __future__ import annotations
@@ -36,12 +37,10 @@ class Shape:
         self.booleans = tuple(c.name for c in table.columns if isinstance(c.type, Boolean))
         dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
         self.types = {c.name: c.type.compile(dialect) for c in table.columns}
-        if len(self.key) == 1:
-            only = self.key[0]
-            self.key_of = lambda row: (row[only],)
-        else:
-            names = self.key
-            self.key_of = lambda row: tuple([row[name] for name in names])
+
+    def key_of(self, row: Mapping[str, Any]) -> Key:
+        """The row's primary key after `ledger`."""
+        return tuple([row[name] for name in self.key])
 
     def rows(self, raw: Iterable[Sequence[Any]]) -> list[Row]:
         """Rows as dicts from the driver's tuples, in the order of `columns`."""
@@ -87,8 +86,7 @@ def _names(names: Iterable[str]) -> str:
 def _raw(connection: Connection, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
     cursor = connection.exec_driver_sql(sql, parameters).cursor
     assert cursor is not None
-    found: list[Any] = cursor.fetchall()
-    return found
+    return list(cursor.fetchall())
 
 
 class _Sqlite:
@@ -225,8 +223,3 @@ def select_rows(
     """Rows of `table` whose columns `names` equal one of `values`; for readers."""
     wanted = list(values)
     return bulk(connection, ledger).select(shape(table), names, wanted) if wanted else []
-
-
-def first(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The first of `rows`, or nothing."""
-    return rows[0] if rows else None

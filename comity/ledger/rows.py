@@ -62,8 +62,10 @@ class _Cache:
 class Rows:
     """The rows of one ledger, for one batch."""
 
-    def __init__(self, connection: Connection, ledger: str) -> None:
+    def __init__(self, connection: Connection, ledger: str, *, now_us: int = 0) -> None:
         self.ledger = ledger
+        self.now_us = now_us
+        """The batch's time, for prefetching what is due."""
         self._connection = connection
         self._bulk = bulk(connection, ledger)
         self._caches: dict[Table, _Cache] = {}
@@ -181,6 +183,11 @@ class Rows:
                 cache.set(at, before)
             else:
                 cache.forget(at)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was written since the last flush."""
+        return bool(self._journal)
 
     def flush(self) -> None:
         """Write every change: at most one insert, one update and one delete per table."""

@@ -152,11 +152,11 @@ heads = ledger_table(
 quarantine = ledger_table(
     metadata,
     "quarantine",
-    key("at_us", BigInt),
     key("caller"),
     key("id"),
+    key("digest", LargeBinary),
     field("step"),
-    field("digest", LargeBinary),
     field("reason"),
+    field("at_us", BigInt),
 )
-"""Commands that raised something unforeseen, kept for an operator to look at."""
+"""Commands that raised something unforeseen, each kept once, for an operator to look at."""

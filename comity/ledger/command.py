@@ -1,0 +1,172 @@
+"""What a service hands to the sequencer, and what it gets back.
+
+A service's durable changes are *commands*, frozen values that say what is asked; its *book*
+decides them over rows, without a clock, a socket or a thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from comity.errors import ComityError
+from comity.ledger.rows import Rows
+from comity.ledger.steps import Step
+
+Content = bytes | str | int | None | Sequence["Content"]
+
+DIGEST_SIZE = 32
+_PIECE_SIZE = 4
+
+
+class Command(Protocol):
+    """One thing to be done, once."""
+
+    step: ClassVar[Step]
+
+    @property
+    def caller(self) -> str:
+        """The authenticated caller: an id belongs to its caller."""
+
+    @property
+    def id(self) -> str:
+        """The caller's id, the idempotency key. Empty for work that may be repeated freely,
+        which is then neither looked up nor recorded."""
+
+    def content(self) -> Mapping[str, Content]:
+        """The meaningful fields by name, in a fixed order: what must not differ under one id.
+
+        Proofs, heads and deadlines are not content; leaf hashes of attached entries are.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command was answered. A repetition gets the same, under any later head."""
+
+    body: bytes
+    at_us: int
+    first_index: int | None
+    entry_count: int
+    repeated: bool
+
+    @property
+    def entries(self) -> range:
+        """The indices of the log entries this command appended."""
+        return range(self.first_index or 0, (self.first_index or 0) + self.entry_count)
+
+
+Outcome = Answer | ComityError
+
+
+class Batch:
+    """One batch being decided: its time, its rows, and the entries appended so far."""
+
+    __slots__ = ("_appended", "_first", "_random", "now_us", "rows")
+
+    def __init__(
+        self, *, rows: Rows, now_us: int, size: int, random: Callable[[int], bytes]
+    ) -> None:
+        self.rows = rows
+        self.now_us = now_us
+        self._first = size
+        self._random = random
+        self._appended: list[Appended] = []
+
+    @property
+    def size(self) -> int:
+        """The log's size so far, which is the index the next entry gets."""
+        return self._first + len(self._appended)
+
+    @property
+    def appended(self) -> Sequence[Appended]:
+        """The entries of this batch so far."""
+        return self._appended
+
+    def append(self, body: bytes, *, kind: str, opening: bytes | None = None) -> int:
+        """Append one entry, exactly these bytes; returns its index.
+
+        `opening` (salts, amounts) is stored beside the entry and is no part of the leaf.
+        """
+        index = self.size
+        self._appended.append(Appended(index=index, kind=kind, body=body, opening=opening))
+        return index
+
+    def random(self, count: int) -> bytes:
+        """Random bytes, for salts and ids that the batch makes."""
+        return self._random(count)
+
+    def mark(self) -> tuple[int, int]:
+        """A point to roll back to."""
+        return self.rows.mark(), len(self._appended)
+
+    def rollback(self, mark: tuple[int, int]) -> None:
+        """Undo every write and every entry since `mark`."""
+        self.rows.rollback(mark[0])
+        del self._appended[mark[1] :]
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """An entry of a batch that is not yet committed."""
+
+    index: int
+    kind: str
+    body: bytes
+    opening: bytes | None
+
+
+class Book(Protocol):
+    """A service's rules: pure decisions over rows."""
+
+    def prefetch(self, rows: Rows, commands: Sequence[Command]) -> None:
+        """Load every row that these commands may touch, in a few SELECTs."""
+
+    def execute(self, batch: Batch, command: Command) -> bytes:
+        """Carry out one command; returns the answer to record and to give.
+
+        A `Refused` is recorded under the command's id and repeated. Any other `ComityError`
+        means nothing was decided, and is not recorded. Either way what this command wrote or
+        appended is undone. Anything else is a bug: the batch is rolled back and run again in
+        parts, and the culprit alone is quarantined.
+        """
+
+
+def fingerprint(content: Mapping[str, Content]) -> bytes:
+    """A digest of the whole content, then four bytes for each field to name one that differs."""
+    whole = hashlib.sha256()
+    pieces = []
+    for name, value in content.items():
+        piece = _encode(name) + _encode(value)
+        whole.update(piece)
+        pieces.append(zlib.crc32(piece).to_bytes(_PIECE_SIZE, "big"))
+    return whole.digest() + b"".join(pieces)
+
+
+def differing_field(recorded: bytes, content: Mapping[str, Content]) -> str:
+    """The first field of `content` that the recorded fingerprint did not hold, or nothing."""
+    pieces = recorded[DIGEST_SIZE:]
+    known = {pieces[at : at + _PIECE_SIZE] for at in range(0, len(pieces), _PIECE_SIZE)}
+    for name, value in content.items():
+        piece = _encode(name) + _encode(value)
+        if zlib.crc32(piece).to_bytes(_PIECE_SIZE, "big") not in known:
+            return name
+    return ""
+
+
+def _encode(value: Content) -> bytes:
+    """An unambiguous encoding: a letter for the type, the length, the bytes."""
+    if isinstance(value, str):
+        kind, data = b"s", value.encode()
+    elif isinstance(value, int):
+        kind, data = b"i", b"%d" % value
+    elif isinstance(value, bytes):
+        kind, data = b"b", value
+    elif value is None:
+        kind, data = b"n", b""
+    else:
+        kind, data = b"l", b"".join([_encode(part) for part in value])
+    return b"%b%d:%b" % (kind, len(data), data)

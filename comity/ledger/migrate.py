@@ -1,0 +1,116 @@
+"""Bringing a database to a service's newest schema, from any release of it.
+
+Each service keeps its migrations in its own package; this module is their environment, so that
+a service's `env.py` is one call: `migrate.run()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alembic import command, context
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, MetaData, inspect
+from sqlalchemy.schema import CheckConstraint
+
+from comity.ledger.engine import writer
+
+
+def create_or_upgrade(engine: Engine, metadata: MetaData, script_location: Path | str) -> None:
+    """Create the tables, or bring those of an older release to the newest; does nothing twice."""
+    with writer(engine).begin() as connection:
+        command.upgrade(configuration(connection, metadata, script_location), "head")
+
+
+def revise(engine: Engine, metadata: MetaData, script_location: Path | str, message: str) -> None:
+    """Write a new migration from what differs between the database and `metadata`."""
+    with writer(engine).begin() as connection:
+        settings = configuration(connection, metadata, script_location)
+        command.revision(settings, message=message, autogenerate=True)
+
+
+def configuration(
+    connection: Connection, metadata: MetaData, script_location: Path | str
+) -> Config:
+    """Alembic's settings for one connection, without a settings file."""
+    settings = Config()
+    settings.set_main_option("script_location", str(script_location))
+    settings.set_main_option("path_separator", "os")
+    settings.attributes["connection"] = connection
+    settings.attributes["metadata"] = metadata
+    return settings
+
+
+def run() -> None:
+    """Run the migrations on the connection of `configuration`; all that an `env.py` does."""
+    attributes = context.config.attributes
+    context.configure(
+        connection=attributes["connection"],
+        target_metadata=attributes["metadata"],
+        render_as_batch=attributes["connection"].dialect.name == "sqlite",
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+Described = Mapping[str, Mapping[str, Any]]
+
+
+def describe(connection: Connection) -> Described:
+    """What a database's tables are, in comparable form: columns, keys, checks, indexes.
+
+    For the test that `create_all` and the migrations lead to the same schema.
+    """
+    inspector = inspect(connection)
+    found: dict[str, Mapping[str, Any]] = {}
+    for table in sorted(inspector.get_table_names()):
+        if table == "alembic_version":
+            continue
+        found[table] = {
+            "columns": [
+                (column["name"], str(column["type"]), column["nullable"])
+                for column in inspector.get_columns(table)
+            ],
+            "primary_key": inspector.get_pk_constraint(table),
+            "unique": _sorted(inspector.get_unique_constraints(table)),
+            "foreign_keys": _sorted(inspector.get_foreign_keys(table)),
+            "checks": _sorted(inspector.get_check_constraints(table)),
+            "indexes": _sorted(inspector.get_indexes(table)),
+            "options": _options(connection, table),
+        }
+    return found
+
+
+def ledger_first(metadata: MetaData) -> list[str]:
+    """What breaks the house rules of `comity.ledger.schema`, as sentences; empty if nothing."""
+    wrong = []
+    for table in metadata.sorted_tables:
+        groups = [("primary key", list(table.primary_key.columns))]
+        groups += [(f"index {index.name}", list(index.columns)) for index in table.indexes]
+        for constraint in table.constraints:
+            columns = list(getattr(constraint, "columns", ()))
+            if not isinstance(constraint, CheckConstraint) and constraint is not table.primary_key:
+                groups.append((f"constraint {constraint.name}", columns))
+        for name, columns in groups:
+            if not columns or columns[0].name != "ledger":
+                wrong.append(f"{table.name}: {name} does not begin with ledger")
+        wrong += [
+            f"{table.name}: column {column.name} carries its own constraint"
+            for column in table.columns
+            if column.constraints
+        ]
+    return wrong
+
+
+def _sorted(items: Any) -> list[str]:
+    return sorted(repr(sorted(item.items())) for item in items)
+
+
+def _options(connection: Connection, table: str) -> str:
+    """On SQLite whether the table has no row ids, which reflection does not tell."""
+    if connection.dialect.name != "sqlite":
+        return ""
+    query = "SELECT wr FROM pragma_table_list(?)"
+    return str(connection.exec_driver_sql(query, (table,)).scalar_one())
