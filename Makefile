@@ -32,6 +32,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## make the environment .venv
+	@:
 
 demo: $(READY) ## run a whole network on real data; ARGS are options of `comity demo`
 	$(BIN)/comity demo $(ARGS)
