@@ -3,6 +3,7 @@
     ComityError
     ├── Malformed            the request or the bytes are wrong; fix and send again
     │   ├── BadStatement     an entry, proof, checkpoint or signature that does not verify
+    │   │   └── Equivocation two signed heads of one log that contradict each other
     │   └── Overflow         a sum or product leaves the signed 64-bit range
     ├── Unauthenticated      no valid certificate or token; obtain one
     ├── Forbidden            authenticated, but this caller may not do this
@@ -70,6 +71,12 @@ class Malformed(ComityError):
 
 class BadStatement(Malformed):
     code = "BAD_STATEMENT"
+
+
+class Equivocation(BadStatement):
+    """Evidence of cheating: metadata `first` and `second` hold the two signed checkpoints."""
+
+    code = "EQUIVOCATION"
 
 
 class Overflow(Malformed):

@@ -149,6 +149,18 @@ heads = ledger_table(
 )
 """The highest verified head of each counterparty's log, written with the effect relying on it."""
 
+loose_heads = ledger_table(
+    metadata,
+    "loose_heads",
+    key("origin"),
+    key("size", BigInt),
+    field("root", LargeBinary),
+    field("note", LargeBinary),
+    field("at_us", BigInt),
+    CheckConstraint("size >= 0", name="size"),
+)
+"""Signed heads of counterparties that their owner has not yet linked with the highest one."""
+
 quarantine = ledger_table(
     metadata,
     "quarantine",

@@ -141,6 +141,25 @@ class LedgerStore:
             for row in rows
         }
 
+    def loose_heads(self) -> list[KnownHead]:
+        """Signed heads of counterparties that their owners have not linked yet."""
+        table = schema.loose_heads
+        columns = [column for column in table.c if column.name != "ledger"]
+        query = select(*columns).where(table.c.ledger == self.ledger)
+        with self.engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return [
+            KnownHead(
+                origin=row.origin,
+                size=row.size,
+                root=bytes(row.root),
+                note=bytes(row.note),
+                linked=False,
+                at_us=row.at_us,
+            )
+            for row in rows
+        ]
+
     # --- entries ----------------------------------------------------------------------
 
     def entry(self, index: int) -> StoredEntry:
