@@ -65,9 +65,7 @@ class CertificateAuthenticator:
             )
         if not identity.not_before_us <= self._clock() < identity.not_after_us:
             raise Unauthenticated("The certificate is not valid now; renew it and connect again.")
-        caller = Caller(
-            kind=_KINDS[identity.kind], id=identity.id, key_hash=identity.spki_sha256
-        )
+        caller = Caller(kind=_KINDS[identity.kind], id=identity.id, key_hash=identity.spki_sha256)
         self._admit(caller)
         return caller
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -14,6 +14,7 @@ class CallerKind(Enum):
     MEMBER = "member"
     TILL = "till"
     MANAGER = "manager"
+    AUDITOR = "auditor"
     BRAND = "brand"
     OPERATOR = "operator"
     CLEARING = "clearing"
@@ -29,7 +30,7 @@ class Credentials:
     """
 
     certificate_pem: bytes | None = None
-    bearer_token: str | None = None
+    bearer_token: str | None = field(default=None, repr=False)
     address: str = ""
 
 
@@ -38,8 +39,8 @@ class Caller:
     """An authenticated caller, or an anonymous one.
 
     `id` is the participant, the member's account or the till; an anonymous caller's is its
-    address. `key_hash` is the SHA-256 of the key the caller proved to hold: of the certificate's
-    public key (SPKI) for peers, and for a session of the device or till key it was opened with.
+    address. `key_hash` is the SHA-256 of the key the caller proved to hold: of a certificate's
+    public key (SPKI) for peers, of the raw Ed25519 key which opened a session for the others.
     """
 
     kind: CallerKind

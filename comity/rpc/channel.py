@@ -15,11 +15,11 @@ import grpc.aio
 
 from comity.rpc.caller import Credentials
 from comity.rpc.endpoint import Endpoint
+from comity.rpc.request_id import REQUEST_ID_KEY, NewRequestId
 from comity.rpc.status import from_rpc_error
 from comity.rpc.tls import ClientTls
 
 DEFAULT_TIMEOUT_S = 10.0
-REQUEST_ID_KEY = "comity-request-id"
 AUTHORIZATION_KEY = "authorization"
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
@@ -55,7 +55,10 @@ def stub(kind: Callable[[grpc.aio.Channel], StubT], channel: Channel) -> StubT:
 
 
 class LocalChannel:
-    """A channel into an endpoint of this process; requests and answers still pass as bytes."""
+    """A channel into an endpoint of this process; requests and answers still pass as bytes.
+
+    The deadline is told to the endpoint; waiting for the answer is not cut short by it.
+    """
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class LocalChannel:
         credentials: Credentials,
         *,
         default_timeout_s: float = DEFAULT_TIMEOUT_S,
-        new_request_id: Callable[[], str] = lambda: "",
+        new_request_id: NewRequestId = lambda: "",
     ) -> None:
         self._endpoint = endpoint
         self._credentials = credentials
@@ -102,7 +105,7 @@ class TlsChannel:
         self,
         channel: grpc.aio.Channel,
         *,
-        new_request_id: Callable[[], str],
+        new_request_id: NewRequestId,
         bearer_token: Callable[[], str | None] | None = None,
         default_timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
@@ -122,7 +125,6 @@ class TlsChannel:
             path,
             request_serializer=request_serializer,
             response_deserializer=response_deserializer,
-            _registered_method=_registered_method,
         )
 
         async def call(
@@ -154,7 +156,7 @@ def connect(
     target: str,
     *,
     tls: ClientTls,
-    new_request_id: Callable[[], str],
+    new_request_id: NewRequestId,
     bearer_token: Callable[[], str | None] | None = None,
     default_timeout_s: float = DEFAULT_TIMEOUT_S,
     max_message_bytes: int = MAX_MESSAGE_BYTES,

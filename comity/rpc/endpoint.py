@@ -100,7 +100,7 @@ class Endpoint:
         except ComityError as error:
             code = error.code
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 the boundary where every failure ends
             # 7. A failure of ours: the caller learns that it happened, the log learns what.
             code = "INTERNAL"
             self._log.error("call_failed", method=method, request_id=request_id, exc_info=error)

@@ -31,15 +31,16 @@ class CallLimit:
 
 
 DEFAULT_LIMITS: Mapping[CallerKind, CallLimit] = {
-    CallerKind.ANONYMOUS: CallLimit(per_second=20, burst=40, in_flight=16),
-    CallerKind.MEMBER: CallLimit(per_second=20, burst=40, in_flight=16),
+    CallerKind.ANONYMOUS: CallLimit(per_second=5_000, burst=10_000, in_flight=1_024),
+    CallerKind.MEMBER: CallLimit(per_second=50, burst=100, in_flight=32),
     CallerKind.TILL: CallLimit(per_second=2_000, burst=4_000, in_flight=512),
     CallerKind.MANAGER: CallLimit(per_second=200, burst=400, in_flight=64),
+    CallerKind.AUDITOR: CallLimit(per_second=200, burst=400, in_flight=16),
     CallerKind.BRAND: CallLimit(per_second=2_000, burst=4_000, in_flight=512),
     CallerKind.OPERATOR: CallLimit(per_second=200, burst=400, in_flight=64),
     CallerKind.CLEARING: CallLimit(per_second=2_000, burst=4_000, in_flight=512),
 }
-"""Generous to organisations, whose calls are batches; a person needs few."""
+"""An address may be a whole shop, and an organisation's calls are batches; a person needs few."""
 
 
 class _Bucket:

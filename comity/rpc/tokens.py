@@ -37,7 +37,9 @@ SECRET_BYTES: Final = 32
 _NONCE_BYTES: Final = 16
 _CHALLENGE_BYTES: Final = 8 + _NONCE_BYTES + 32
 _MAX_TOKEN_CHARS: Final = 2_048
-_SESSIONS: Final = frozenset({CallerKind.MEMBER, CallerKind.TILL, CallerKind.MANAGER})
+_SESSIONS: Final = frozenset(
+    {CallerKind.MEMBER, CallerKind.TILL, CallerKind.MANAGER, CallerKind.AUDITOR}
+)
 
 
 @dataclass(frozen=True, slots=True)

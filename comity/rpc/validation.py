@@ -117,7 +117,8 @@ def _field_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> Chec
 
 
 def _is_map(field: FieldDescriptor) -> bool:
-    return field.type in _MESSAGE and field.message_type.GetOptions().map_entry
+    kind = field.message_type
+    return kind is not None and kind.GetOptions().map_entry
 
 
 def _item_check(
@@ -188,8 +189,10 @@ def _number_check(limits: limits_pb2.FieldLimits, *, required: bool) -> Check | 
 
 
 def _enum_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> Check:
-    name = field.enum_type.name
-    known = frozenset(field.enum_type.values_by_number)
+    kind = field.enum_type
+    assert kind is not None
+    name = kind.name
+    known = frozenset(kind.values_by_number)
     required = limits.required
 
     def check(value: int) -> None:
@@ -224,9 +227,10 @@ def _list_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> Check
 
 
 def _map_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> Check:
-    entry = field.message_type.fields_by_name
-    check_key = _item_check(entry["key"], _NO_LIMITS, item=True)
-    check_value = _item_check(entry["value"], _NO_LIMITS, item=True)
+    kind = field.message_type
+    assert kind is not None
+    check_key = _item_check(kind.fields_by_name["key"], _NO_LIMITS, item=True)
+    check_value = _item_check(kind.fields_by_name["value"], _NO_LIMITS, item=True)
     check_count = _count_check(limits)
 
     def check(values: Any) -> None:
