@@ -1,1 +1,1 @@
-"""One brand: its programme, its members, its ledger and its part in a redemption."""
+"""One brand of the network: its programme, its members, its signed points ledger."""
