@@ -31,7 +31,7 @@ Random = Callable[[int], bytes]
 
 _BODY = entry_pb2.Entry.DESCRIPTOR.oneofs_by_name["body"]
 _FIELD_BY_TYPE: Mapping[str, str] = {
-    field.message_type.full_name: field.name for field in _BODY.fields
+    field.message_type.full_name: field.name for field in _BODY.fields if field.message_type
 }
 
 MEMBER_CLASSES: Final = frozenset(
@@ -51,7 +51,7 @@ def canonical(message: Message) -> bytes:
 
 
 def encode(body: Message, *, origin: str, at_us: int) -> bytes:
-    """The bytes of a new entry. Raises Malformed above 65,535 bytes, ValueError for no body type."""
+    """The bytes of a new entry. Raises Malformed above 65,535 bytes."""
     field = _FIELD_BY_TYPE.get(body.DESCRIPTOR.full_name)
     if field is None:
         raise ValueError(f"{body.DESCRIPTOR.full_name} is not the body of an entry")
@@ -71,7 +71,7 @@ def decode(data: bytes, *, origin: str | None = None) -> entry_pb2.Entry:
 
     Raises BadStatement for anything `encode` would not have produced.
     """
-    entry = parse_strictly(entry_pb2.Entry, data, "entry")
+    entry: entry_pb2.Entry = parse_strictly(entry_pb2.Entry, data, "entry")
     if entry.version != VERSION:
         raise BadStatement(f"The entry has version {entry.version}; this software reads {VERSION}.")
     if entry.WhichOneof("body") is None:

@@ -77,7 +77,7 @@ class HeadKeeper:
         return self._of(origin).linked
 
     def highest(self, origin: str) -> int:
-        """The largest size signed by a counterparty that we have seen, linked or loose; 0 if none."""
+        """The largest signed size of a counterparty that we have seen, linked or loose."""
         one = self._of(origin)
         return max([one.linked.size if one.linked else 0, *one.loose])
 
@@ -277,8 +277,7 @@ def _check_link(old: KnownHead, new: Checkpoint, hashes: tuple[bytes, ...]) -> N
         )
     except BadStatement as error:
         raise BadStatement(
-            f"The head of {old.origin} at {new.size} is not proven to extend the one at "
-            f"{old.size}."
+            f"The head of {old.origin} at {new.size} is not proven to extend the one at {old.size}."
         ) from error
 
 

@@ -84,6 +84,4 @@ def from_tlog_proof(text: str | bytes) -> common_pb2.Statement:
     read = proof.parse(text.encode() if isinstance(text, str) else text)
     if read.extra is None:
         raise BadStatement("The proof has no extra line, so it does not say what it proves.")
-    return make(
-        read.extra, index=read.index, hashes=read.hashes, checkpoint=read.checkpoint
-    )
+    return make(read.extra, index=read.index, hashes=read.hashes, checkpoint=read.checkpoint)

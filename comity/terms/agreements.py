@@ -65,14 +65,11 @@ def check_active(terms: common_pb2.AgreementTerms, at_us: int) -> None:
         )
 
 
-def check_kind(
-    terms: common_pb2.AgreementTerms, kind: common_pb2.RedemptionKind.ValueType
-) -> None:
+def check_kind(terms: common_pb2.AgreementTerms, kind: common_pb2.RedemptionKind.ValueType) -> None:
     """Raises AgreementInactive if the agreement does not cover this kind of redemption."""
     if kind not in terms.kinds:
         raise AgreementInactive(
-            f"Agreement {terms.agreement_id} does not cover "
-            f"{common_pb2.RedemptionKind.Name(kind)}."
+            f"Agreement {terms.agreement_id} does not cover {common_pb2.RedemptionKind.Name(kind)}."
         )
 
 

@@ -32,9 +32,7 @@ def effects(*, issuer: str, acceptor: str, amounts: entry_pb2.Amounts) -> dict[s
     return change
 
 
-def payer_of(
-    kind: common_pb2.RedemptionKind.ValueType, *, issuer: str, acceptor: str
-) -> str:
+def payer_of(kind: common_pb2.RedemptionKind.ValueType, *, issuer: str, acceptor: str) -> str:
     """Whose entry promises to pay: the issuer, in an ACCRUAL the acceptor (the partner)."""
     return acceptor if kind == common_pb2.REDEMPTION_KIND_ACCRUAL else issuer
 

@@ -66,9 +66,7 @@ def check_time(
     if quote.issued_at_us > now_us + skew_us:
         raise Malformed("The quote was issued in the future.", field="issued_at_us")
     if quote.expires_at_us > quote.issued_at_us + terms.quote_life_us:
-        raise Malformed(
-            "The quote lives longer than the agreement allows.", field="expires_at_us"
-        )
+        raise Malformed("The quote lives longer than the agreement allows.", field="expires_at_us")
     if now_us >= quote.expires_at_us:
         raise QuoteExpired("The quote has expired; ask for a new one.")
 

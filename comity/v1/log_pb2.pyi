@@ -154,20 +154,20 @@ Global___ProveConsistencyResponse: _TypeAlias = ProveConsistencyResponse  # noqa
 class ProveInclusionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    LEAF_HASH_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
-    leaf_hash: _builtins.bytes
+    index: _builtins.int
     size: _builtins.int
-    """0 means the newest published checkpoint."""
+    """0 means the newest checkpoint."""
     def __init__(
         self,
         *,
-        leaf_hash: _builtins.bytes = ...,
+        index: _builtins.int = ...,
         size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaf_hash", b"leaf_hash", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -177,23 +177,23 @@ Global___ProveInclusionRequest: _TypeAlias = ProveInclusionRequest  # noqa: Y015
 class ProveInclusionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    INDEX_FIELD_NUMBER: _builtins.int
+    LEAF_HASH_FIELD_NUMBER: _builtins.int
     HASHES_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
-    index: _builtins.int
+    leaf_hash: _builtins.bytes
     checkpoint: _builtins.bytes
     @_builtins.property
     def hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
         self,
         *,
-        index: _builtins.int = ...,
+        leaf_hash: _builtins.bytes = ...,
         hashes: _abc.Iterable[_builtins.bytes] | None = ...,
         checkpoint: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "hashes", b"hashes", "index", b"index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "hashes", b"hashes", "leaf_hash", b"leaf_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

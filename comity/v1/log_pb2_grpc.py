@@ -84,7 +84,7 @@ class LogServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ProveInclusion(self, request, context):
-        """An inclusion proof for whoever already holds the entry.
+        """An inclusion proof, under the newest or an older size, for whoever holds the entry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,7 @@ class LogServiceStub:
     """C2SP tlog-tiles hash tiles of published checkpoints."""
     ProveConsistency: _grpc.UnaryUnaryMultiCallable[_log_pb2.ProveConsistencyRequest, _log_pb2.ProveConsistencyResponse]
     ProveInclusion: _grpc.UnaryUnaryMultiCallable[_log_pb2.ProveInclusionRequest, _log_pb2.ProveInclusionResponse]
-    """An inclusion proof for whoever already holds the entry."""
+    """An inclusion proof, under the newest or an older size, for whoever holds the entry."""
     ReadEntries: _grpc.UnaryUnaryMultiCallable[_log_pb2.ReadEntriesRequest, _log_pb2.ReadEntriesResponse]
     """Entries with their openings, for admitted auditors."""
 
@@ -48,7 +48,7 @@ class LogServiceAsyncStub(LogServiceStub):
     """C2SP tlog-tiles hash tiles of published checkpoints."""
     ProveConsistency: _aio.UnaryUnaryMultiCallable[_log_pb2.ProveConsistencyRequest, _log_pb2.ProveConsistencyResponse]  # type: ignore[assignment]
     ProveInclusion: _aio.UnaryUnaryMultiCallable[_log_pb2.ProveInclusionRequest, _log_pb2.ProveInclusionResponse]  # type: ignore[assignment]
-    """An inclusion proof for whoever already holds the entry."""
+    """An inclusion proof, under the newest or an older size, for whoever holds the entry."""
     ReadEntries: _aio.UnaryUnaryMultiCallable[_log_pb2.ReadEntriesRequest, _log_pb2.ReadEntriesResponse]  # type: ignore[assignment]
     """Entries with their openings, for admitted auditors."""
 
@@ -81,7 +81,7 @@ class LogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _log_pb2.ProveInclusionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_log_pb2.ProveInclusionResponse, _abc.Awaitable[_log_pb2.ProveInclusionResponse]]:
-        """An inclusion proof for whoever already holds the entry."""
+        """An inclusion proof, under the newest or an older size, for whoever holds the entry."""
 
     @_abc_1.abstractmethod
     def ReadEntries(
