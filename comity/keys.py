@@ -41,7 +41,7 @@ SMALL_ORDER_Y = (
     0,
     1,
     _P - 1,
-    0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
+    0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
     0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
 )
 """The y coordinates of the eight points of order 1, 2, 4 and 8 (each x sign is refused)."""
@@ -204,15 +204,17 @@ def load(path: str | os.PathLike[str], passphrase: str | None = None) -> Signing
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise NotFound(f"There is no key file {os.fspath(path)}.") from None
-    with open(descriptor, "rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
+    try:
+        mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise Malformed(f"{os.fspath(path)} is not a plain file; name the key file itself.")
         if mode & 0o077:
             raise Malformed(
                 f"Others can read the key file {os.fspath(path)}; run: chmod 600 {os.fspath(path)}"
             )
-        data = file.read(MAX_FILE_BYTES + 1)
+        data = os.read(descriptor, MAX_FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
     return decode(data, passphrase)
 
 

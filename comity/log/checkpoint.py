@@ -45,7 +45,7 @@ class Checkpoint:
             raise BadStatement("An extension line of a checkpoint is not empty.")
 
 
-def format(checkpoint: Checkpoint) -> str:
+def format(checkpoint: Checkpoint) -> str:  # noqa: A001 (the pair is parse and format)
     """The note text of a checkpoint (tlog-checkpoint, "Note text")."""
     lines = (checkpoint.origin, str(checkpoint.size), to_base64(checkpoint.root))
     return "".join(f"{line}\n" for line in (*lines, *checkpoint.extensions))

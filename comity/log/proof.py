@@ -52,7 +52,7 @@ class TlogProof:
             raise BadStatement(f"The extra data of a proof has at most {MAX_EXTRA_BYTES} bytes.")
 
 
-def format(proof: TlogProof) -> bytes:
+def format(proof: TlogProof) -> bytes:  # noqa: A001 (the pair is parse and format)
     """The proof as a `.tlog-proof` file (tlog-proof, "Format")."""
     lines = [HEADER]
     if proof.extra is not None:
