@@ -8,6 +8,7 @@ here: whoever holds the id of a write repeats it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar, cast
 
 import grpc
@@ -86,13 +87,20 @@ class LocalChannel:
             answer = await self._endpoint.handle(
                 path,
                 request_serializer(request),
-                self._credentials,
+                self._showing(metadata or ()),
                 deadline=self._default_timeout_s if timeout is None else timeout,
                 request_id=self._new_request_id(),
             )
             return response_deserializer(answer)
 
         return call
+
+    def _showing(self, metadata: Metadata) -> Credentials:
+        """The channel's credentials, with the token which this one call carries, if any."""
+        for name, value in metadata:
+            if name == AUTHORIZATION_KEY and isinstance(value, str):
+                return replace(self._credentials, bearer_token=value.removeprefix("Bearer "))
+        return self._credentials
 
     async def close(self) -> None:
         """Nothing is open."""
