@@ -40,7 +40,7 @@ class Process:
             task.cancel()
 
 
-class _Jump(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
+class _Jump(selectors.DefaultSelector):
     """Never blocks: where the loop would wait, the virtual clock moves on instead."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ def _owned_task(
     context: contextvars.Context | None = None,
     **named: Any,
 ) -> asyncio.Task[Any]:
-    task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, context=context, **named)  # type: ignore[arg-type]
+    task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, context=context, **named)
     owner = (context or contextvars.copy_context()).get(PROCESS)
     if owner is not None:
         owner.tasks[task] = None
