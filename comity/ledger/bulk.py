@@ -1,15 +1,17 @@
 """Reading and writing many rows of one table in one statement, in each database's own way.
 
 Round trips and per-row work decide how fast a batch is, so this module writes SQL text itself
-and hands the driver plain tuples: SQLite gets `IN (…)` and executemany, PostgreSQL gets arrays
-(`= ANY`, `unnest`). Every statement is bound to one ledger. Names come from the schema, never
-from a request.
+and hands it with plain tuples to the driver's own cursor: SQLite gets `IN (…)` and executemany,
+PostgreSQL gets arrays (`= ANY`, `unnest`). Every statement is bound to one ledger. Names come
+from the schema, never from a request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Protocol
 
 from sqlalchemy import Boolean, Connection, Table
@@ -34,13 +36,12 @@ class Shape:
         self.name = table.name
         self.columns = tuple(c.name for c in table.columns if c.name != "ledger")
         self.key = tuple(primary[1:])
+        self.width = len(self.columns)
         self.booleans = tuple(c.name for c in table.columns if isinstance(c.type, Boolean))
         dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+        self.key_of = _picker(self.key)
+        """A row's primary key after `ledger`."""
         self.types = {c.name: c.type.compile(dialect) for c in table.columns}
-
-    def key_of(self, row: Mapping[str, Any]) -> Key:
-        """The row's primary key after `ledger`."""
-        return tuple([row[name] for name in self.key])
 
     def rows(self, raw: Iterable[Sequence[Any]]) -> list[Row]:
         """Rows as dicts from the driver's tuples, in the order of `columns`."""
@@ -51,6 +52,15 @@ class Shape:
                 if row[name] is not None:
                     row[name] = bool(row[name])
         return found
+
+
+def _picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Key]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    if not names:
+        return lambda row: ()
+    name = names[0]
+    return lambda row: (row[name],)
 
 
 @lru_cache(maxsize=1_024)
@@ -71,9 +81,17 @@ class Bulk(Protocol):
 
     def delete(self, of: Shape, keys: Sequence[Key]) -> None: ...
 
+    def update_one(self, of: Shape, changes: Row, where: Row) -> int:
+        """Change the row that `where` selects; returns how many there were."""
+
 
 def bulk(connection: Connection, ledger: str) -> Bulk:
-    """The implementation for the connection's database."""
+    """The implementation for the connection's database, within its transaction.
+
+    Errors are the driver's own, not wrapped by SQLAlchemy.
+    """
+    if not connection.in_transaction():
+        connection.begin()
     if connection.dialect.name == "sqlite":
         return _Sqlite(connection, ledger)
     return _Postgres(connection, ledger)
@@ -83,57 +101,94 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def _raw(connection: Connection, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
-    cursor = connection.exec_driver_sql(sql, parameters).cursor
-    assert cursor is not None
-    return list(cursor.fetchall())
+def _whole(of: Shape, mark: str) -> str:
+    """For a table with one row a ledger."""
+    return f'SELECT {_names(of.columns)} FROM "{of.name}" WHERE "ledger" = {mark}'
 
 
-class _Sqlite:
+class _Raw:
+    """The driver's cursor, bound to one ledger."""
+
+    _mark: str
+
     def __init__(self, connection: Connection, ledger: str) -> None:
-        self._connection = connection
+        self._cursor = connection.connection.cursor()
         self._ledger = ledger
 
+    def _fetch(self, of: Shape, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
+        self._cursor.execute(sql, parameters)
+        return of.rows(self._cursor.fetchall())
+
+    def update_one(self, of: Shape, changes: Row, where: Row) -> int:
+        sql = _update_one(of, tuple(changes), tuple(where), self._mark)
+        self._cursor.execute(sql, (*changes.values(), *where.values(), self._ledger))
+        return int(self._cursor.rowcount)
+
+
+@lru_cache(maxsize=1_024)
+def _update_one(of: Shape, changed: tuple[str, ...], where: tuple[str, ...], mark: str) -> str:
+    values = ", ".join(f'"{name}" = {mark}' for name in changed)
+    condition = " AND ".join(f'"{name}" = {mark}' for name in (*where, "ledger"))
+    return f'UPDATE "{of.name}" SET {values} WHERE {condition}'
+
+
+class _Sqlite(_Raw):
+    _mark = "?"
+
     def select(self, of: Shape, names: Sequence[str], values: Sequence[Key]) -> list[Row]:
+        if not names:
+            return self._fetch(of, _whole(of, "?"), (self._ledger,))
         found: list[Row] = []
         for start in range(0, len(values), CHUNK):
             chunk = list(values[start : start + CHUNK])
-            # A power of two of keys keeps the number of distinct statements small.
-            chunk += [chunk[-1]] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
+            # A power of two of keys keeps the number of distinct statements small; no key
+            # equals a null.
+            spare = (1 << (len(chunk) - 1).bit_length()) - len(chunk)
+            chunk += [(None,) * len(names)] * spare
             sql = _sqlite_select(of, tuple(names), len(chunk))
-            parameters = [self._ledger]
-            for value in chunk:
-                parameters.extend(value)
-            found += of.rows(_raw(self._connection, sql, tuple(parameters)))
+            parameters = tuple(chain.from_iterable(chunk))
+            ledger = (self._ledger,)
+            parameters = ledger + parameters if len(names) == 1 else parameters + ledger
+            found += self._fetch(of, sql, parameters)
         return found
 
     def insert(self, of: Shape, rows: Sequence[Row]) -> None:
         ledger, columns = self._ledger, of.columns
-        self._connection.exec_driver_sql(
+        self._cursor.executemany(
             _sqlite_insert(of), [(ledger, *[row[name] for name in columns]) for row in rows]
         )
 
     def update(self, of: Shape, changed: Sequence[str], rows: Sequence[Row]) -> None:
         ledger, names = self._ledger, (*changed, *of.key)
-        self._connection.exec_driver_sql(
+        self._cursor.executemany(
             _sqlite_update(of, tuple(changed)),
             [(*[row[name] for name in names], ledger) for row in rows],
         )
 
     def delete(self, of: Shape, keys: Sequence[Key]) -> None:
         where = " AND ".join(f'"{name}" = ?' for name in ("ledger", *of.key))
-        self._connection.exec_driver_sql(
+        self._cursor.executemany(
             f'DELETE FROM "{of.name}" WHERE {where}', [(self._ledger, *key) for key in keys]
         )
 
 
 @lru_cache(maxsize=1_024)
 def _sqlite_select(of: Shape, names: tuple[str, ...], count: int) -> str:
-    head = f'SELECT {_names(of.columns)} FROM "{of.name}" WHERE "ledger" = ? AND '
+    columns = ", ".join(f't."{name}"' for name in of.columns)
     if len(names) == 1:
-        return head + f'"{names[0]}" IN ({", ".join("?" * count)})'
+        marks = ", ".join("?" * count)
+        return (
+            f'SELECT {columns} FROM "{of.name}" AS t '
+            f'WHERE t."ledger" = ? AND t."{names[0]}" IN ({marks})'
+        )
+    # SQLite would walk the whole ledger for `(a, b) IN (VALUES …)`; a cross join keeps the
+    # order of the loops, so that each key is one search.
     row = f"({', '.join('?' * len(names))})"
-    return head + f"({_names(names)}) IN (VALUES {', '.join([row] * count)})"
+    return (
+        f"WITH q({_names(names)}) AS (VALUES {', '.join([row] * count)}) "
+        f'SELECT {columns} FROM q CROSS JOIN "{of.name}" AS t '
+        f'WHERE t."ledger" = ? AND {_joined(names)}'
+    )
 
 
 @lru_cache(maxsize=1_024)
@@ -149,28 +204,26 @@ def _sqlite_update(of: Shape, changed: tuple[str, ...]) -> str:
     return f'UPDATE "{of.name}" SET {values} WHERE {where}'
 
 
-class _Postgres:
-    def __init__(self, connection: Connection, ledger: str) -> None:
-        self._connection = connection
-        self._ledger = ledger
+class _Postgres(_Raw):
+    _mark = "%s"
 
     def select(self, of: Shape, names: Sequence[str], values: Sequence[Key]) -> list[Row]:
+        if not names:
+            return self._fetch(of, _whole(of, "%s"), (self._ledger,))
         sql = _postgres_select(of, tuple(names))
         arrays = (list(array) for array in zip(*values, strict=True))
         if len(names) == 1:
-            return of.rows(_raw(self._connection, sql, (self._ledger, *arrays)))
-        return of.rows(_raw(self._connection, sql, (*arrays, self._ledger)))
+            return self._fetch(of, sql, (self._ledger, *arrays))
+        return self._fetch(of, sql, (*arrays, self._ledger))
 
     def insert(self, of: Shape, rows: Sequence[Row]) -> None:
         arrays = tuple([row[name] for row in rows] for name in of.columns)
-        self._connection.exec_driver_sql(_postgres_insert(of), (self._ledger, *arrays))
+        self._cursor.execute(_postgres_insert(of), (self._ledger, *arrays))
 
     def update(self, of: Shape, changed: Sequence[str], rows: Sequence[Row]) -> None:
         names = (*changed, *of.key)
         arrays = tuple([row[name] for row in rows] for name in names)
-        self._connection.exec_driver_sql(
-            _postgres_update(of, tuple(changed)), (*arrays, self._ledger)
-        )
+        self._cursor.execute(_postgres_update(of, tuple(changed)), (*arrays, self._ledger))
 
     def delete(self, of: Shape, keys: Sequence[Key]) -> None:
         arrays = tuple(list(array) for array in zip(*keys, strict=True))
@@ -178,7 +231,7 @@ class _Postgres:
             f'DELETE FROM "{of.name}" AS t USING {_unnest(of, of.key)} '
             f'WHERE t."ledger" = %s AND {_joined(of.key)}'
         )
-        self._connection.exec_driver_sql(sql, (*arrays, self._ledger))
+        self._cursor.execute(sql, (*arrays, self._ledger))
 
 
 def _unnest(of: Shape, names: Sequence[str]) -> str:

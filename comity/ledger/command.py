@@ -7,10 +7,11 @@ decides them over rows, without a clock, a socket or a thread.
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Protocol
+from zlib import crc32 as _crc32
 
 from comity.errors import ComityError
 from comity.ledger.rows import Rows
@@ -137,24 +138,23 @@ class Book(Protocol):
 
 def fingerprint(content: Mapping[str, Content]) -> bytes:
     """A digest of the whole content, then four bytes for each field to name one that differs."""
-    whole = hashlib.sha256()
-    pieces = []
-    for name, value in content.items():
-        piece = _encode(name) + _encode(value)
-        whole.update(piece)
-        pieces.append(zlib.crc32(piece).to_bytes(_PIECE_SIZE, "big"))
-    return whole.digest() + b"".join(pieces)
+    pieces = _pieces(content)
+    marks = [_crc32(piece).to_bytes(_PIECE_SIZE, "big") for piece in pieces]
+    return hashlib.sha256(b"".join(pieces)).digest() + b"".join(marks)
 
 
 def differing_field(recorded: bytes, content: Mapping[str, Content]) -> str:
     """The first field of `content` that the recorded fingerprint did not hold, or nothing."""
-    pieces = recorded[DIGEST_SIZE:]
-    known = {pieces[at : at + _PIECE_SIZE] for at in range(0, len(pieces), _PIECE_SIZE)}
-    for name, value in content.items():
-        piece = _encode(name) + _encode(value)
-        if zlib.crc32(piece).to_bytes(_PIECE_SIZE, "big") not in known:
+    marks = recorded[DIGEST_SIZE:]
+    known = {marks[at : at + _PIECE_SIZE] for at in range(0, len(marks), _PIECE_SIZE)}
+    for name, piece in zip(content, _pieces(content), strict=True):
+        if _crc32(piece).to_bytes(_PIECE_SIZE, "big") not in known:
             return name
     return ""
+
+
+def _pieces(content: Mapping[str, Content]) -> list[bytes]:
+    return [_encode_name(name) + _encode(value) for name, value in content.items()]
 
 
 def _encode(value: Content) -> bytes:
@@ -170,3 +170,6 @@ def _encode(value: Content) -> bytes:
     else:
         kind, data = b"l", b"".join([_encode(part) for part in value])
     return b"%b%d:%b" % (kind, len(data), data)
+
+
+_encode_name = lru_cache(maxsize=4_096)(_encode)

@@ -207,18 +207,23 @@ class Rows:
         return cache.indexes.setdefault(columns, {})
 
     def _write(self, cache: _Cache, at: Key, row: Row | None, before: Row | None) -> None:
-        if row is not None and len(row) != len(cache.of.columns):
+        if row is not None and len(row) != cache.of.width:
             different = set(row) ^ set(cache.of.columns)
             raise ValueError(f"a row of {cache.of.name} differs in columns: {sorted(different)}")
-        self._journal.append((cache, at, before, at in cache.now))
-        cache.loaded.setdefault(at, before)
-        cache.set(at, row)
+        now, loaded = cache.now, cache.loaded
+        self._journal.append((cache, at, before, at in now))
+        if at not in loaded:
+            loaded[at] = before
+        if cache.indexes:
+            cache.set(at, row)
+        else:
+            now[at] = row
 
     def _flush(self, cache: _Cache) -> None:
         new: list[Row] = []
         changed: list[Row] = []
         gone: list[Key] = []
-        columns: set[str] = set()
+        same = [name for name in cache.of.columns if name not in cache.of.key]
         for at, before in cache.loaded.items():
             row = cache.now.get(at)
             if row == before:
@@ -230,11 +235,16 @@ class Rows:
                 gone.append(at)
             else:
                 changed.append(row)
-                columns.update(name for name, value in row.items() if value != before[name])
+                for name in same:
+                    if row[name] != before[name]:
+                        # Few columns change at all: look on for those that have not yet.
+                        same = [n for n in same if row[n] == before[n]]
+                        break
         if gone:
             self._bulk.delete(cache.of, gone)
         if changed:
-            self._bulk.update(cache.of, [n for n in cache.of.columns if n in columns], changed)
+            kept = {*same, *cache.of.key}
+            self._bulk.update(cache.of, [n for n in cache.of.columns if n not in kept], changed)
         if new:
             self._bulk.insert(cache.of, new)
         cache.loaded.clear()

@@ -20,13 +20,8 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, Engine, update
-from sqlalchemy.exc import (
-    DataError,
-    DBAPIError,
-    IntegrityError,
-    ProgrammingError,
-)
+from sqlalchemy import Connection, Engine, exc
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from comity.clock import Clock
@@ -133,6 +128,15 @@ class Sequencer:
         self._tree: TileTree | None = None
         self._head: Head | None = None
         self._stopped: LedgerFault | None = None
+        driver = engine.dialect.loaded_dbapi
+        self._failures = (driver.Error, DBAPIError, PoolTimeout)
+        """The database cannot do it now."""
+        self._bugs = tuple(
+            error
+            for of in (driver, exc)
+            for error in (of.IntegrityError, of.DataError, of.ProgrammingError)
+        )
+        """The database will never do it: a command broke the schema."""
 
     def run_batch(self, commands: Sequence[Command]) -> list[Outcome]:
         """Decide and commit these commands in one transaction; outcomes in the same order.
@@ -148,7 +152,7 @@ class Sequencer:
         except LedgerFault as error:
             self._stopped = error
             return [error] * len(commands)
-        except (DBAPIError, PoolTimeout):
+        except self._failures:
             _log.exception("ledger %s: the database refused a batch", self.ledger)
             self._tree = None
             unavailable = Unavailable(
@@ -189,9 +193,9 @@ class Sequencer:
                 if not work.changed:
                     return work.outcomes
                 self._write(connection, work)
-            except (IntegrityError, DataError, ProgrammingError) as error:
+            except self._bugs as error:
                 raise _Unforeseen from error
-            except (DBAPIError, PoolTimeout, LedgerFault):
+            except (LedgerFault, *self._failures):
                 raise
             except Exception as error:
                 raise _Unforeseen from error
@@ -251,27 +255,24 @@ class Sequencer:
         now_us = work.batch.now_us
         into = bulk(connection, self.ledger)
         work.batch.rows.flush()
-        work.head = self._append(connection, into, work)
+        work.head = self._append(into, work)
         if work.records:
             into.insert(shape(schema.commands), work.records)
-        found = connection.execute(
-            update(schema.ledgers)
-            .where(
-                schema.ledgers.c.ledger == self.ledger,
-                schema.ledgers.c.lease_fence == self._lease.fence,
-            )
-            .values(
-                size=work.head.size,
-                root=work.head.root,
-                note=work.head.note,
-                last_at_us=now_us,
-                lease_until_us=now_us + leases.LEASE_US,
-            )
+        found = into.update_one(
+            shape(schema.ledgers),
+            {
+                "size": work.head.size,
+                "root": work.head.root,
+                "note": work.head.note,
+                "last_at_us": now_us,
+                "lease_until_us": now_us + leases.LEASE_US,
+            },
+            where={"lease_fence": self._lease.fence},
         )
-        if found.rowcount != 1:
+        if found != 1:
             raise leases.taken_over(self._lease)
 
-    def _append(self, connection: Connection, into: Bulk, work: _Work) -> Head:
+    def _append(self, into: Bulk, work: _Work) -> Head:
         now_us, appended = work.batch.now_us, work.batch.appended
         before = work.head
         if not appended:
