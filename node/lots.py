@@ -77,7 +77,7 @@ class Lot:
         )
 
     def expired(self, now_us: int) -> bool:
-        """Whether its time is over. The second named is no longer part of it."""
+        """Whether its time is over: at the very microsecond of its expiry it is."""
         return self.expires_at_us != 0 and self.expires_at_us <= now_us
 
 
