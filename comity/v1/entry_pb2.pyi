@@ -331,6 +331,11 @@ class EntryOpening(_message.Message):
 
     LEGS_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
+    EVENT_SALT_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    event_salt: _builtins.bytes
+    """Opens the commitment to the event behind an ACCRUAL or CLAWBACK."""
+    event: _builtins.str
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___LegOpening]: ...
     @_builtins.property
@@ -342,10 +347,12 @@ class EntryOpening(_message.Message):
         *,
         legs: _abc.Iterable[Global___LegOpening] | None = ...,
         decision: Global___DecisionOpening | None = ...,
+        event_salt: _builtins.bytes = ...,
+        event: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "legs", b"legs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "event", b"event", "event_salt", b"event_salt", "legs", b"legs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1248,6 +1255,9 @@ class DecisionOpening(_message.Message):
     ISSUER_POSITION_FIELD_NUMBER: _builtins.int
     ACCEPTOR_POSITION_SALT_FIELD_NUMBER: _builtins.int
     ACCEPTOR_POSITION_FIELD_NUMBER: _builtins.int
+    AGREEMENT_ID_FIELD_NUMBER: _builtins.int
+    AGREEMENT_VERSION_FIELD_NUMBER: _builtins.int
+    MANDATE_DIGEST_FIELD_NUMBER: _builtins.int
     points_salt: _builtins.bytes
     """commit("points", salt, 8 bytes big-endian signed)."""
     points: _builtins.int
@@ -1256,6 +1266,12 @@ class DecisionOpening(_message.Message):
     issuer_position_salt: _builtins.bytes
     """commit("position", salt, deterministic bytes of Money): the running position after it."""
     acceptor_position_salt: _builtins.bytes
+    agreement_id: _builtins.str
+    """What the claim named, so that clearing can rebuild its tables from its log and the brands'
+    mirrors of it.
+    """
+    agreement_version: _builtins.int
+    mandate_digest: _builtins.bytes
     @_builtins.property
     def amounts(self) -> Global___Amounts: ...
     @_builtins.property
@@ -1273,10 +1289,13 @@ class DecisionOpening(_message.Message):
         issuer_position: _common_pb2.Money | None = ...,
         acceptor_position_salt: _builtins.bytes = ...,
         acceptor_position: _common_pb2.Money | None = ...,
+        agreement_id: _builtins.str = ...,
+        agreement_version: _builtins.int = ...,
+        mandate_digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["acceptor_position", b"acceptor_position", "amounts", b"amounts", "issuer_position", b"issuer_position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptor_position", b"acceptor_position", "acceptor_position_salt", b"acceptor_position_salt", "amounts", b"amounts", "amounts_salt", b"amounts_salt", "issuer_position", b"issuer_position", "issuer_position_salt", b"issuer_position_salt", "points", b"points", "points_salt", b"points_salt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptor_position", b"acceptor_position", "acceptor_position_salt", b"acceptor_position_salt", "agreement_id", b"agreement_id", "agreement_version", b"agreement_version", "amounts", b"amounts", "amounts_salt", b"amounts_salt", "issuer_position", b"issuer_position", "issuer_position_salt", b"issuer_position_salt", "mandate_digest", b"mandate_digest", "points", b"points", "points_salt", b"points_salt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
