@@ -1,8 +1,8 @@
 """Entries: the leaves of every log, byte for byte.
 
 `encode` is called once in the life of an entry, by its writer. Everyone else keeps the bytes
-and reads them with `decode`, which refuses whatever `encode` could not have written: unknown
-fields, another encoding of the same content, legs that do not sum to zero.
+and reads them with `decode`, which refuses what no honest writer encodes: unknown fields,
+another encoding of the same content, fields outside their limits, legs that do not sum to zero.
 
 Legs name member accounts by commitments. The openings (account, lot, expiry, salt) stay with
 the ledger's owner and the auditors it admits, so erasing a member leaves every proof intact.
@@ -22,6 +22,7 @@ from comity.log.commitment import commit, verify_commitment
 from comity.log.merkle import leaf_hash
 from comity.points import checked
 from comity.v1 import common_pb2, entry_pb2
+from comity.validation import validate
 
 MAX_ENTRY_BYTES: Final = 65_535
 SALT_BYTES: Final = 16
@@ -69,18 +70,23 @@ def encode(body: Message, *, origin: str, at_us: int) -> bytes:
 def decode(data: bytes, *, origin: str | None = None) -> entry_pb2.Entry:
     """The entry these bytes are. With `origin`, it must belong to that log.
 
-    Raises BadStatement for anything `encode` would not have produced.
+    Raises BadStatement for anything but canonical bytes of an entry within all its limits whose
+    legs balance.
     """
+    entry = decode_unbalanced(data, origin=origin)
+    _check_legs(legs(entry))
+    return entry
+
+
+def decode_unbalanced(data: bytes, *, origin: str | None = None) -> entry_pb2.Entry:
+    """As `decode`, but the legs are not summed: for a replay, which does that itself."""
     entry: entry_pb2.Entry = parse_strictly(entry_pb2.Entry, data, "entry")
-    if entry.version != VERSION:
-        raise BadStatement(f"The entry has version {entry.version}; this software reads {VERSION}.")
-    if entry.WhichOneof("body") is None:
-        raise BadStatement("The entry has no body.")
-    if not entry.origin or entry.at_us < 1:
-        raise BadStatement("The entry names no log or no time.")
+    try:
+        validate(entry)
+    except Malformed as error:
+        raise BadStatement(f"In the entry, {error.message}", field=error.field) from error
     if origin is not None and entry.origin != origin:
         raise BadStatement(f"The entry belongs to {entry.origin}, not to {origin}.")
-    _check_legs(legs(entry))
     return entry
 
 

@@ -32,7 +32,7 @@ from comity.rpc.authorisation import Permissions
 from comity.rpc.caller import Authenticator, Caller, Credentials
 from comity.rpc.limits import CallLimiter
 from comity.rpc.metrics import Metrics
-from comity.rpc.validation import validate
+from comity.validation import validate
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 INTERNAL_TEXT = "The server failed while it answered; give its operator the request id."

@@ -1,4 +1,4 @@
-"""Requests against the limits their protos state (`comity/v1/limits.proto`).
+"""Messages against the limits their protos state (`comity/v1/limits.proto`).
 
 The options are read once for each message type and compiled into a list of checks; validating
 a message then touches only its fields. A violation raises `Malformed` with the path of the
