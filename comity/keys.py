@@ -197,13 +197,17 @@ def save(
 def load(path: str | os.PathLike[str], passphrase: str | None = None) -> SigningKey:
     """The key in the file at `path`.
 
-    Raises `NotFound` for no file, and `Malformed` for a file that others than its owner can
-    read, that is no key file, or that the passphrase does not open.
+    Raises `NotFound` for no file, and `Malformed` for a file that cannot be read, that others
+    than its owner can read, that is no key file, or that the passphrase does not open.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise NotFound(f"There is no key file {os.fspath(path)}.") from None
+    except OSError as error:
+        raise Malformed(
+            f"The key file {os.fspath(path)} cannot be read ({error.strerror}); run as its owner."
+        ) from None
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
@@ -285,7 +289,7 @@ def _derive(passphrase: str, salt: bytes, cost: Mapping[str, int]) -> bytes:
         lanes=cost["lanes"],
         memory_cost=cost["memory_kib"],
     )
-    return argon2.derive(passphrase.encode())
+    return argon2.derive(passphrase.encode("utf-8", "surrogateescape"))
 
 
 def _bound(head: Mapping[str, Any], sealing: Mapping[str, Any]) -> bytes:

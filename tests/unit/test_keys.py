@@ -170,6 +170,8 @@ def test_what_is_no_key_file_is_refused(tmp_path: Path) -> None:
         keys.load(tmp_path / "absent.key")
     with pytest.raises(Malformed, match="plain file"):
         keys.load(tmp_path)
+    with pytest.raises(Malformed, match="cannot be read"):
+        keys.load(tmp_path / ("x" * 300))
     os.mkfifo(tmp_path / "pipe", 0o600)
     with pytest.raises(Malformed, match="plain file"):
         keys.load(tmp_path / "pipe")
