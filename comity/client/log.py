@@ -29,11 +29,9 @@ class LogClient:
         request = pb.ProveConsistencyRequest(old_size=old_size, new_size=new_size)
         return tuple((await self._stub.ProveConsistency(request)).hashes)
 
-    async def prove_inclusion(
-        self, *, leaf_hash: bytes, size: int = 0
-    ) -> pb.ProveInclusionResponse:
-        """Where the leaf stands under the checkpoint of `size`; 0 means the newest one."""
-        request = pb.ProveInclusionRequest(leaf_hash=leaf_hash, size=size)
+    async def prove_inclusion(self, *, index: int, size: int = 0) -> pb.ProveInclusionResponse:
+        """That a leaf stands at `index` under a checkpoint of at least `size`; 0: the newest."""
+        request = pb.ProveInclusionRequest(index=index, size=size)
         return await self._stub.ProveInclusion(request)
 
     async def read_entries(self, *, from_index: int, limit: int) -> pb.ReadEntriesResponse:

@@ -37,7 +37,7 @@ class MemberClient:
         key: SigningKey,
         origin: str,
         name: str = "",
-        email: str = "",  # noqa: A002
+        email: str = "",
     ) -> pb.EnrolResponse:
         """Join the programme with a device key. The same id and key find the same account."""
         request = pb.EnrolRequest(

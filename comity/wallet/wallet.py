@@ -1,0 +1,361 @@
+"""The wallet: enrol, see all balances, quote, redeem, exchange, keep receipts.
+
+    A redemption, in the order in which a crash may cut it:
+
+     1. the acceptor's quote is read, checked and shown              (Wallet.quote)
+     2. the device key signs a mandate; the request is made durable  (Wallet.redeem)
+     3. the request is sent; an answer that is final ends it
+     4. the receipt is saved, then the request is forgotten
+
+Between any two lines the wallet may die: `Wallet.redeem` and `Wallet.resume` go on from 3 with
+the same bytes. A silence decides nothing; the redemption stays pending until someone knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from comity.client.connection import Server, connect
+from comity.client.log import LogClient
+from comity.client.member import MemberClient
+from comity.client.session import key_name
+from comity.clock import Clock, system_clock
+from comity.errors import ComityError, Malformed, NotFound, Refused, Unavailable
+from comity.keys import Random, SigningKey
+from comity.rpc.channel import Channel
+from comity.v1.common_pb2 import Failure
+from comity.v1.member_pb2 import (
+    REDEMPTION_STATE_FAILED,
+    REDEMPTION_STATE_PENDING,
+    REDEMPTION_STATE_UNSPECIFIED,
+    Balance,
+    Redemption,
+    Reward,
+)
+from comity.wallet import receipts
+from comity.wallet.brands import Brand, introduced
+from comity.wallet.offers import Offer, Wish, offer_of
+from comity.wallet.pending import Destination, Pending, consent
+from comity.wallet.receipts import Receipt
+from comity.wallet.store import Store
+
+SALT_BYTES = 16
+UNDECIDED = (REDEMPTION_STATE_UNSPECIFIED, REDEMPTION_STATE_PENDING)
+
+Connect = Callable[[Server, SigningKey | None], Channel]
+"""Opens a channel; with a key, in a session of that key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """A brand and the member's balances there; or why they could not be read."""
+
+    brand: Brand
+    balances: tuple[Balance, ...] = ()
+    failure: ComityError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What is known of a redemption; `receipt` is None while it is pending."""
+
+    redemption: Redemption
+    receipt: Receipt | None
+
+    @property
+    def pending(self) -> bool:
+        return self.receipt is None
+
+
+class Wallet:
+    """One member's wallet over several brands. Made by `Wallet.create` or `Wallet.open`."""
+
+    def __init__(self, store: Store, *, connect: Connect, clock: Clock, random: Random) -> None:
+        self.store = store
+        self._connect = connect
+        self._clock = clock
+        self._random = random
+        self._channels: dict[tuple[str, bool], Channel] = {}
+
+    @staticmethod
+    def create(
+        folder: Path,
+        *,
+        passphrase: str | None = None,
+        connect: Connect | None = None,
+        clock: Clock = system_clock,
+        random: Random = secrets.token_bytes,
+    ) -> Wallet:
+        """A new, empty wallet in `folder`. Raises Conflict where there is one."""
+        store = Store.create(folder, passphrase=passphrase, random=random)
+        return Wallet(store, connect=connect or over_tls(clock), clock=clock, random=random)
+
+    @staticmethod
+    def open(
+        folder: Path,
+        *,
+        passphrase: str | None = None,
+        connect: Connect | None = None,
+        clock: Clock = system_clock,
+        random: Random = secrets.token_bytes,
+    ) -> Wallet:
+        """The wallet in `folder`. Raises NotFound, or Malformed if others can read it."""
+        store = Store.open(folder, passphrase=passphrase, random=random)
+        return Wallet(store, connect=connect or over_tls(clock), clock=clock, random=random)
+
+    async def __aenter__(self) -> Wallet:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; the files are complete at any time."""
+        channels, self._channels = list(self._channels.values()), {}
+        for channel in channels:
+            await channel.close()
+
+    # Brands.
+
+    async def learn(self, address: str, *, roots_pem: str = "", server_name: str = "") -> Brand:
+        """Get to know the brand that answers at `address`, without joining it.
+
+        Without `roots_pem` the certificates of the wallet's one network are trusted.
+        """
+        roots_pem = roots_pem or self._only_roots()
+        server = Server(address=address, roots_pem=roots_pem.encode(), server_name=server_name)
+        channel = self._connect(server, None)
+        try:
+            answer = await LogClient(channel).get_checkpoint()
+        finally:
+            await channel.close()
+        brand, network = introduced(
+            answer, address=address, server_name=server_name, roots_pem=roots_pem
+        )
+        for known in self.store.brands():
+            if known.origin == brand.origin:
+                if known.vkey != brand.vkey:
+                    raise Malformed(
+                        f"{brand.origin} now shows another log key than the wallet knows; ask the "
+                        "network's operator whether it was rotated, and do not redeem until then."
+                    )
+                brand = replace(known, address=address, server_name=server_name)
+        self.store.keep_brand(brand, network)
+        return brand
+
+    async def enrol(self, brand: Brand, *, name: str = "", email: str = "") -> Brand:
+        """Join the brand's programme with a key of its own; again after that changes nothing."""
+        if brand.enrolled:
+            return brand
+        key = self.store.key_for(brand.origin)
+        if not brand.enrolment_id:
+            brand = replace(
+                brand, enrolment_id=f"enr_{self._random(16).hex()}", key_id=key_name(key)
+            )
+            self.store.keep_brand(brand)
+        answer = await self.guest(brand).enrol(
+            id=brand.enrolment_id, key=key, origin=brand.origin, name=name, email=email
+        )
+        brand = replace(brand, account=answer.account, key_id=answer.key_id or key_name(key))
+        self.store.keep_brand(brand)
+        return brand
+
+    def member(self, brand: Brand) -> MemberClient:
+        """The member's own session at a brand. Raises NotFound unless enrolled there."""
+        if not brand.enrolled:
+            raise NotFound(f"You are no member of {brand.participant} yet; enrol there first.")
+        return MemberClient(self._channel(brand, session=True))
+
+    def guest(self, brand: Brand) -> MemberClient:
+        """A brand as anyone sees it: its catalogue, quotes and redemptions."""
+        return MemberClient(self._channel(brand, session=False))
+
+    async def balances(self) -> tuple[Holding, ...]:
+        """All brands in one view; one that does not answer hides no other."""
+        members = [brand for brand in self.store.brands() if brand.enrolled]
+        return tuple(await asyncio.gather(*map(self._holding, members)))
+
+    async def _holding(self, brand: Brand) -> Holding:
+        try:
+            answer = await self.member(brand).get_balance()
+        except ComityError as error:
+            return Holding(brand=brand, failure=error)
+        return Holding(brand=brand, balances=tuple(answer.balances))
+
+    async def rewards(self, brand: Brand) -> Sequence[Reward]:
+        return [reward async for reward in self.guest(brand).rewards()]
+
+    # Redemptions.
+
+    async def quote(
+        self, *, issuer: Brand, acceptor: Brand, reward_id: str, quantity: int = 1
+    ) -> Offer:
+        """What a reward costs in the issuer's points. Kept until it expires, and binds nobody."""
+        answer = await self.guest(acceptor).quote_reward(
+            issuer=issuer.participant, reward_id=reward_id, quantity=quantity
+        )
+        wish = Wish(issuer=issuer, acceptor=acceptor, reward_id=reward_id, quantity=quantity)
+        return self._offered(offer_of(answer, wish, clock=self._clock))
+
+    async def quote_exchange(
+        self, *, issuer: Brand, acceptor: Brand, acceptor_points: int
+    ) -> Offer:
+        """What points of the acceptor cost in points of the issuer."""
+        answer = await self.guest(acceptor).quote_exchange(
+            issuer=issuer.participant, acceptor_points=acceptor_points
+        )
+        wish = Wish(issuer=issuer, acceptor=acceptor, acceptor_points=acceptor_points)
+        return self._offered(offer_of(answer, wish, clock=self._clock))
+
+    def _offered(self, offer: Offer) -> Offer:
+        self.store.drop_expired_offers(self._clock())
+        self.store.keep_offer(offer)
+        return offer
+
+    async def redeem(
+        self,
+        offer: Offer,
+        *,
+        max_points: int | None = None,
+        not_after_us: int | None = None,
+        timeout_s: float = 30.0,
+    ) -> Outcome:
+        """Take an offer, and wait for its outcome as long as `timeout_s` allows.
+
+        The mandate allows the quote's points unless told otherwise, and ends with the quote.
+        Raises what the acceptor refused with; a redemption that is merely undecided is an
+        Outcome, and calling this again goes on with it.
+        """
+        pending = self.store.pending(offer.redemption_id)
+        if pending is None:
+            offer.check_open(self._clock())
+            issuer, acceptor = self.store.brand(offer.issuer), self.store.brand(offer.acceptor)
+            request = consent(
+                offer,
+                key=self.store.key(issuer),
+                max_points=offer.points if max_points is None else max_points,
+                not_after_us=not_after_us or offer.expires_at_us,
+                destination=self._destination(acceptor) if offer.exchange else None,
+            )
+            pending = Pending(offer=offer, request=request, begun_at_us=self._clock())
+            self.store.keep_pending(pending)
+        return await self._send(pending, timeout_s=timeout_s)
+
+    async def resume(self, redemption_id: str, *, timeout_s: float = 30.0) -> Outcome:
+        """Go on with a pending redemption, or ask what became of a finished one since."""
+        pending = self.store.pending(redemption_id)
+        if pending is not None:
+            return await self._send(pending, timeout_s=timeout_s)
+        return await self._refresh(self.store.receipt(redemption_id))
+
+    def _destination(self, acceptor: Brand) -> Destination:
+        if not acceptor.enrolled:
+            raise NotFound(
+                f"An exchange needs an account at {acceptor.participant}; enrol there first."
+            )
+        return Destination(account=acceptor.account, salt=self._random(SALT_BYTES))
+
+    async def _send(self, pending: Pending, *, timeout_s: float) -> Outcome:
+        client = self.guest(self.store.brand(pending.offer.acceptor))
+        try:
+            redemption = await client.send(pending.request, timeout_s=timeout_s)
+        except Unavailable:
+            return Outcome(redemption=_undecided(pending), receipt=None)
+        except (Refused, Malformed, NotFound) as error:
+            # An earlier sending may have been taken up all the same: its outcome counts.
+            found = await self._taken_up(client, pending)
+            if found is None:
+                self._finish(pending, _failed(pending, error))
+                raise
+            redemption = found
+        if redemption.state in UNDECIDED:
+            return Outcome(redemption=redemption, receipt=None)
+        return Outcome(redemption=redemption, receipt=self._finish(pending, redemption))
+
+    async def _taken_up(self, client: MemberClient, pending: Pending) -> Redemption | None:
+        """The redemption as the acceptor has it, or None if it never heard of it.
+
+        Any other failure leaves the redemption pending and goes to the caller.
+        """
+        try:
+            return await client.get_redemption(
+                pending.offer.redemption_id, pickup_key=pending.offer.pickup_key
+            )
+        except NotFound:
+            return None
+
+    def _finish(self, pending: Pending, redemption: Redemption) -> Receipt:
+        offer = pending.offer
+        receipt = receipts.save(
+            self.store.receipt_folder(offer.redemption_id),
+            offer=offer,
+            mandate=pending.request.mandate,
+            redemption=redemption,
+            keys=self.store.verifier_keys(offer.issuer, offer.acceptor),
+            now_us=self._clock(),
+        )
+        self.store.end_pending(offer.redemption_id)
+        return receipt
+
+    async def _refresh(self, receipt: Receipt) -> Outcome:
+        """A finished redemption may be reversed later, so the receipt follows the acceptor."""
+        client = self.guest(self.store.brand(receipt.summary["acceptor"]))
+        redemption = await client.get_redemption(
+            receipt.redemption_id, pickup_key=receipt.pickup_key
+        )
+        return Outcome(
+            redemption=redemption, receipt=receipts.update(receipt, redemption, self._clock())
+        )
+
+    # Connections.
+
+    def _channel(self, brand: Brand, *, session: bool) -> Channel:
+        at = (brand.origin, session)
+        if at not in self._channels:
+            server = Server(
+                address=brand.address,
+                roots_pem=self.store.networks()[brand.network].roots_pem.encode(),
+                server_name=brand.server_name,
+                origin=brand.origin,
+            )
+            self._channels[at] = self._connect(server, self.store.key(brand) if session else None)
+        return self._channels[at]
+
+    def _only_roots(self) -> str:
+        networks = self.store.networks()
+        if len(networks) != 1:
+            raise Malformed(
+                "Name the file with the network's CA certificate (--ca FILE); its operator and "
+                "every brand in it hand it out."
+            )
+        return next(iter(networks.values())).roots_pem
+
+
+def over_tls(clock: Clock) -> Connect:
+    """Connects over TLS, as every wallet outside a simulation does."""
+
+    def open_channel(server: Server, key: SigningKey | None) -> Channel:
+        return connect(server, key=key, clock=clock)
+
+    return open_channel
+
+
+def _undecided(pending: Pending) -> Redemption:
+    return Redemption(
+        redemption_id=pending.offer.redemption_id,
+        state=REDEMPTION_STATE_PENDING,
+        points=pending.offer.points,
+    )
+
+
+def _failed(pending: Pending, error: ComityError) -> Redemption:
+    return Redemption(
+        redemption_id=pending.offer.redemption_id,
+        state=REDEMPTION_STATE_FAILED,
+        points=pending.offer.points,
+        failure=Failure(code=error.code, message=error.message, field=error.field),
+    )
