@@ -33,9 +33,10 @@ RETRY_AFTER_KEY: Final = "retry_after_ms"
 """The metadata of an `Unavailable` which becomes RetryInfo."""
 
 _RETRY_AFTER_MS = 1_000
-_MESSAGE_CHARS = 1_000
-"""Trailing metadata has a limit of a few kilobytes; a longer text would lose the whole status."""
 
+# Trailing metadata has a limit of 8 KiB at most receivers; more would lose the whole status.
+_MESSAGE_CHARS = 500
+_VALUE_CHARS = 128
 _METADATA_ITEMS = 16
 
 _BARE: Final[dict[grpc.StatusCode, type[ComityError]]] = {
@@ -62,11 +63,11 @@ def to_status(error: ComityError) -> status_pb2.Status:
     status = status_pb2.Status(code=grpc_code(error).value[0], message=message)
     info = error_details_pb2.ErrorInfo(reason=error.code, domain=DOMAIN)
     for key, value in list(error.metadata.items())[:_METADATA_ITEMS]:
-        info.metadata[key] = value[:_MESSAGE_CHARS]
+        info.metadata[key[:_VALUE_CHARS]] = value[:_VALUE_CHARS]
     status.details.add().Pack(info)
     if error.field:
         bad = error_details_pb2.BadRequest()
-        bad.field_violations.add(field=error.field[:_MESSAGE_CHARS], description=message)
+        bad.field_violations.add(field=error.field[:_VALUE_CHARS], description=message)
         status.details.add().Pack(bad)
     if isinstance(error, Unavailable):
         retry = error_details_pb2.RetryInfo()
