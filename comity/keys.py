@@ -58,7 +58,8 @@ class PublicKey:
         """Raises `Malformed` unless `raw` is the one encoding of a point of large order.
 
         RFC 8032 §5.1.3 step 1 refuses y ≥ p. Points of small order are refused because under
-        them one signature fits many messages. Whether the point lies on the curve is not
+        them one signature fits many messages; a part of small order beside a large one is let
+        pass, since it helps nobody without the secret. Whether the point lies on the curve is not
         looked at: under a key that does not, nothing verifies.
         """
         raw = bytes(raw)

@@ -130,7 +130,7 @@ class TileReader:
 
     def remember_tile(self, key: TileKey, tile: bytes) -> None:
         """Keep a tile at hand; the tiles used longest ago make room."""
-        if len(self._tiles) >= self._TILES:
+        if key not in self._tiles and len(self._tiles) >= self._TILES:
             self._tiles, self._older_tiles = {}, self._tiles
         self._tiles[key] = tile
 
@@ -145,7 +145,8 @@ class TileTree:
     """A growing log in tiles: the writer's view, with the right edge kept in memory.
 
     `append` changes this object at once. When the commit that stores the tiles fails, throw the
-    object away and make a new one from what is stored.
+    object away and make a new one from what is stored. `append`, `frontier` and the root now
+    never read storage; proofs and older roots may, for as long as the object lives.
     """
 
     __slots__ = ("_edge", "_hashes", "_reader", "_size", "_stored_tile")
