@@ -187,7 +187,7 @@ def _sqlite_select(of: Shape, names: tuple[str, ...], count: int) -> str:
     return (
         f"WITH q({_names(names)}) AS (VALUES {', '.join([row] * count)}) "
         f'SELECT {columns} FROM q CROSS JOIN "{of.name}" AS t '
-        f'WHERE t."ledger" = ? AND {_joined(names)}'
+        f"WHERE {_joined(names, '?')}"
     )
 
 
@@ -227,9 +227,12 @@ class _Postgres(_Raw):
 
     def delete(self, of: Shape, keys: Sequence[Key]) -> None:
         arrays = tuple(list(array) for array in zip(*keys, strict=True))
+        if not arrays:
+            self._cursor.execute(f'DELETE FROM "{of.name}" WHERE "ledger" = %s', (self._ledger,))
+            return
         sql = (
             f'DELETE FROM "{of.name}" AS t USING {_unnest(of, of.key)} '
-            f'WHERE t."ledger" = %s AND {_joined(of.key)}'
+            f"WHERE {_joined(of.key, '%s')}"
         )
         self._cursor.execute(sql, (*arrays, self._ledger))
 
@@ -239,8 +242,9 @@ def _unnest(of: Shape, names: Sequence[str]) -> str:
     return f"unnest({arrays}) AS q({_names(names)})"
 
 
-def _joined(names: Sequence[str]) -> str:
-    return " AND ".join(f't."{name}" = q."{name}"' for name in names)
+def _joined(names: Sequence[str], mark: str) -> str:
+    """The condition that joins rows to keys within one ledger, whose mark comes last."""
+    return " AND ".join([*(f't."{name}" = q."{name}"' for name in names), f't."ledger" = {mark}'])
 
 
 @lru_cache(maxsize=1_024)
@@ -249,7 +253,7 @@ def _postgres_select(of: Shape, names: tuple[str, ...]) -> str:
     head = f'SELECT {columns} FROM "{of.name}" AS t'
     if len(names) == 1:
         return f'{head} WHERE t."ledger" = %s AND t."{names[0]}" = ANY(%s::{of.types[names[0]]}[])'
-    return f'{head} JOIN {_unnest(of, names)} ON {_joined(names)} WHERE t."ledger" = %s'
+    return f"{head} JOIN {_unnest(of, names)} ON {_joined(names, '%s')}"
 
 
 @lru_cache(maxsize=1_024)
@@ -266,7 +270,7 @@ def _postgres_update(of: Shape, changed: tuple[str, ...]) -> str:
     values = ", ".join(f'"{name}" = q."{name}"' for name in changed)
     return (
         f'UPDATE "{of.name}" AS t SET {values} FROM {_unnest(of, (*changed, *of.key))} '
-        f'WHERE {_joined(of.key)} AND t."ledger" = %s'
+        f"WHERE {_joined(of.key, '%s')}"
     )
 
 

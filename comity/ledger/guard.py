@@ -99,13 +99,15 @@ class HeadFile:
         except FileNotFoundError:
             return None
         slots = [_parse(data[at : at + _SLOT]) for at in range(0, _SLOT * _SLOTS, _SLOT)]
-        kept = [slot for slot in slots if slot is not None]
+        kept = {at: slot for at, slot in enumerate(slots) if slot is not None}
         if not kept:
             raise LedgerFault(
                 f"The head file {self.path} is damaged. Restore it, or remove it once a "
                 "counterparty has confirmed this ledger's head."
             )
-        return max(kept, key=lambda slot: slot.size)
+        newest = max(kept, key=lambda at: kept[at].size)
+        self._turn = (newest + 1) % _SLOTS  # never over the newest
+        return kept[newest]
 
     def keep(self, head: Head, *, now: bool = False) -> None:
         """Write `head`, durably; put off while the last write is recent, unless `now`."""

@@ -41,12 +41,12 @@ def one(sequencer: Sequencer, command: Command) -> Answer:
     return outcome
 
 
-def deposit(id: str = "1", points: int = 10, account: str = "a") -> Deposit:
-    return Deposit(caller="till", id=id, account=account, points=points)
+def deposit(key: str = "1", points: int = 10, account: str = "a") -> Deposit:
+    return Deposit(caller="till", id=key, account=account, points=points)
 
 
-def transfer(id: str, points: int, source: str = "a", target: str = "b") -> Transfer:
-    return Transfer(caller="till", id=id, source=source, target=target, points=points)
+def transfer(key: str, points: int, source: str = "a", target: str = "b") -> Transfer:
+    return Transfer(caller="till", id=key, source=source, target=target, points=points)
 
 
 # --- ids ------------------------------------------------------------------------------

@@ -207,5 +207,3 @@ class World:
         with self.engine.connect() as connection:
             rows = connection.execute(accounts.select()).all()
         return {row.account: row.points for row in rows}
-
-
