@@ -73,9 +73,10 @@ agreements = ledger_table(
     field("digest", LargeBinary),
     field("valid_from_us", BigInt),
     field("ends_us", BigInt),
-    field("propose_leaf", LargeBinary),
-    field("accept_leaf", LargeBinary),
+    field("propose", LargeBinary),
     field("entry_index", BigInt),
+    field("terminate_leaf", LargeBinary, nullable=True),
+    field("terminate_index", BigInt, nullable=True),
 )
 """Terms in force, one row a version. `ends_us` moves forward in time never: a later version or
 a TERMINATE only brings it nearer."""
