@@ -47,8 +47,9 @@ CLASSES: Final = (
 _PARTS: Final = {"pending": PENDING, "available": AVAILABLE, "held": HELD}
 
 _KINDS: Final = {
-    field.message_type.full_name: field.name
+    field.message_type.full_name: str(field.name)
     for field in pb.Entry.DESCRIPTOR.oneofs_by_name["body"].fields
+    if field.message_type is not None
 }
 MAX_LEGS: Final = 1_000
 _LEG_BYTES: Final = 60
@@ -116,6 +117,7 @@ class Movement:
         self._rules = rules
         self._batch = batch
         self._reference = reference
+        self._event = ""
         self._drafts: list[LegDraft] = []
         self._changes: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
 
@@ -162,6 +164,10 @@ class Movement:
         if points:
             self._draft(account_class, points)
 
+    def event(self, text: str) -> None:
+        """What happened, for an entry that commits to its event; it stays with the opening."""
+        self._event = text
+
     def append(self, body: Any) -> int:
         """Write the entry with `body`, whose legs these become; returns its index.
 
@@ -175,10 +181,14 @@ class Movement:
             )
         public, private = entries.seal_legs(self._drafts, batch.random)
         body.legs.extend(public)
+        opening = pb.EntryOpening(legs=private)
+        if self._event:
+            opening.event = self._event
+            opening.event_salt = batch.random(entries.SALT_BYTES)
+            body.event = entries.seal_event(self._event, opening.event_salt)
         data = entries.encode(body, origin=rules.origin, at_us=batch.now_us)
         kind = _KINDS[body.DESCRIPTOR.full_name]
-        opening = entries.canonical(pb.EntryOpening(legs=private))
-        index = batch.append(data, kind=kind, opening=opening)
+        index = batch.append(data, kind=kind, opening=entries.canonical(opening))
         self._keep_balances(index, kind)
         self._keep_totals()
         return index

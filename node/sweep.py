@@ -1,0 +1,75 @@
+"""What happens by itself: points mature and expire, though nobody asks.
+
+Rules let what is due on an account happen before they look at it, and reads show an account as
+of now; so the sweep only brings the log and the totals up to date for accounts nobody touches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from comity.errors import Unavailable
+from comity.ledger.command import Batch
+from comity.ledger.queue import CommandQueue
+from comity.ledger.rows import Rows
+from node.accounts import prefetch_totals, settle_lots
+from node.book import Handler, Handlers, Rules
+from node.commands import Sweep
+from node.lots import Lot
+from node.tables import accounts, lots
+
+SWEEP_LIMIT = 2_000
+
+
+def _due(rows: Rows, limit: int) -> list[Lot]:
+    due = lots.c.due_at_us.between(1, rows.now_us)
+    found = rows.load_query(lots, due, order_by=(lots.c.due_at_us, lots.c.lot), limit=limit)
+    return [Lot.of(row) for row in found]
+
+
+def _prefetch(rules: Rules, rows: Rows, commands: Sequence[Sweep]) -> None:
+    prefetch_totals(rules, rows)
+    for command in commands:
+        some = _due(rows, command.limit)
+        rows.load(accounts, [(lot.account, lot.unit) for lot in some])
+
+
+def _sweep(rules: Rules, batch: Batch, command: Sweep) -> bytes:
+    """Answers how many lots were due, as decimal digits."""
+    found = _due(batch.rows, command.limit)
+    still = [lot for lot in found if 0 < lot.due_at_us <= batch.now_us]
+    settle_lots(rules, batch, still)
+    return b"%d" % len(still)
+
+
+HANDLERS: Handlers = {Sweep: Handler(_prefetch, _sweep)}
+
+
+class Sweeper:
+    """Sweeps whenever something may be due."""
+
+    def __init__(
+        self, queue: CommandQueue, *, every_seconds: float, limit: int = SWEEP_LIMIT
+    ) -> None:
+        self._queue = queue
+        self._every_seconds = every_seconds
+        self._limit = limit
+
+    async def sweep(self) -> int:
+        """Settle everything that is due now; returns how many lots were."""
+        count = 0
+        while True:
+            answer = await self._queue.submit(Sweep(limit=self._limit))
+            some = int(answer.body)
+            count += some
+            if some < self._limit:
+                return count
+
+    async def run(self) -> None:
+        """Sweep from time to time, until cancelled."""
+        while True:
+            with contextlib.suppress(Unavailable):  # the next round finds the same lots
+                await self.sweep()
+            await asyncio.sleep(self._every_seconds)
