@@ -38,7 +38,7 @@ class Lot:
         """Its row, with the columns that follow from the others."""
         return {name: getattr(self, name) for name in _FIELDS} | {
             "due_at_us": self.due_at_us,
-            "open": 1 if self.pending + self.available + self.held else 0,
+            "open": int(self.open),
         }
 
     def changed(self, *, pending: int = 0, available: int = 0, held: int = 0) -> Lot:
@@ -52,6 +52,11 @@ class Lot:
         if min(lot.pending, lot.available, lot.held) < 0:
             raise ValueError(f"lot {self.lot} does not hold what is taken from it")
         return lot
+
+    @property
+    def open(self) -> bool:
+        """Whether any point is in it."""
+        return self.pending + self.available + self.held > 0
 
     @property
     def due_at_us(self) -> int:
@@ -98,6 +103,15 @@ _FIELDS = (
 def lot_name(index: int, leg: int) -> str:
     """The name of the lot which leg number `leg` of entry `index` makes."""
     return f"{index}.{leg}"
+
+
+def as_of(lot: Lot, now_us: int) -> Lot:
+    """The lot once everything due by now has happened: pending points matured, old ones gone."""
+    if lot.pending and lot.available_at_us <= now_us:
+        lot = lot.changed(pending=-lot.pending, available=lot.pending)
+    if lot.expired(now_us):
+        lot = lot.changed(pending=-lot.pending, available=-lot.available)
+    return lot
 
 
 def spendable(lots: Iterable[Lot], now_us: int) -> int:
