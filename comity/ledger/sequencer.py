@@ -15,7 +15,6 @@ A checkpoint leaves the process only after step 8. Nothing else writes to a ledg
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,30 +26,27 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from comity.clock import Clock
 from comity.errors import (
     ComityError,
-    Conflict,
     LeaseHeld,
     LedgerFault,
     Refused,
     Unavailable,
-    rebuild,
 )
 from comity.ledger import lease as leases
 from comity.ledger import schema
 from comity.ledger.bulk import Bulk, Row, bulk, shape
 from comity.ledger.command import (
-    DIGEST_SIZE,
     Answer,
     Batch,
     Book,
     Command,
     Content,
     Outcome,
-    differing_field,
     fingerprint,
 )
 from comity.ledger.engine import writer
 from comity.ledger.guard import HeadFile, Signer
 from comity.ledger.lease import Lease
+from comity.ledger.records import Record, from_row, repeat, to_row
 from comity.ledger.rows import Rows
 from comity.ledger.steps import Fault, Step, no_fault
 from comity.ledger.store import Head, LedgerStore, read_head, read_tile
@@ -62,15 +58,6 @@ __all__ = ["Answer", "Batch", "Book", "Command", "Content", "Outcome", "Sequence
 BATCH_LIMIT = 1_024
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """What an id was answered, as stored for ever."""
-
-    step: str
-    digest: bytes
-    outcome: Outcome
 
 
 @dataclass(slots=True)
@@ -219,14 +206,14 @@ class Sequencer:
         for command in commands:
             record = known.get((command.caller, command.id)) if command.id else None
             if record is not None:
-                work.outcomes.append(_repeat(record, command))
+                work.outcomes.append(repeat(record, command))
                 continue
             outcome = self._execute(work, command)
             work.outcomes.append(outcome)
             if isinstance(outcome, Answer | Refused) and command.id:
                 digest = fingerprint(command.content())
-                known[command.caller, command.id] = _Record(command.step, digest, outcome)
-                work.records.append(_command_row(command, digest, outcome, now_us))
+                known[command.caller, command.id] = Record(command.step, digest, outcome)
+                work.records.append(to_row(command, digest, outcome, now_us))
                 work.steps[command.step] = None
             elif isinstance(outcome, Answer):
                 work.steps[command.step] = None
@@ -340,12 +327,12 @@ class Sequencer:
 
     def _recorded(
         self, connection: Connection, commands: Sequence[Command]
-    ) -> dict[tuple[str, str], _Record]:
+    ) -> dict[tuple[str, str], Record]:
         keys = list({(c.caller, c.id): None for c in commands if c.id})
         if not keys:
             return {}
         rows = bulk(connection, self.ledger).select(shape(schema.commands), ("caller", "id"), keys)
-        return {(row["caller"], row["id"]): _record(row) for row in rows}
+        return {(row["caller"], row["id"]): from_row(row) for row in rows}
 
     def _keep_head(self, *, now: bool = False) -> None:
         if self._head_file is not None and self._head is not None:
@@ -362,7 +349,13 @@ class Sequencer:
         _log.error(
             "ledger %s: %s failed unforeseen", self.ledger, command.step, exc_info=error.__cause__
         )
-        self._quarantine(command, error)
+        try:
+            self._quarantine(command, error)
+        except LedgerFault as fault:
+            self._stopped = fault
+            return [fault]
+        except self._failures:
+            _log.exception("ledger %s: a quarantined command was not recorded", self.ledger)
         return [ComityError("Something unforeseen happened; nothing was decided.")]
 
     def _quarantine(self, command: Command, error: _Unforeseen) -> None:
@@ -371,92 +364,14 @@ class Sequencer:
         except Exception:  # noqa: BLE001 - the content may be what the bug is about
             digest = b""
         at = (command.caller, command.id, digest)
+        now_us = self._clock()
         with self._engine.begin() as connection:
+            leases.renew(connection, self._lease, now_us=now_us)
             rows = Rows(connection, self.ledger)
             rows.load(schema.quarantine, [at])
             if rows.get(schema.quarantine, at) is None:
                 row: Row = dict(zip(("caller", "id", "digest"), at, strict=True))
                 reason = type(error.__cause__).__name__
-                row |= {"step": command.step, "reason": reason, "at_us": self._clock()}
+                row |= {"step": command.step, "reason": reason, "at_us": now_us}
                 rows.put(schema.quarantine, row)
                 rows.flush()
-
-
-# --- recorded answers -----------------------------------------------------------------
-
-
-def _command_row(command: Command, digest: bytes, outcome: Answer | Refused, now_us: int) -> Row:
-    row: Row = {
-        "caller": command.caller,
-        "id": command.id,
-        "step": command.step.value,
-        "digest": digest,
-        "first_index": None,
-        "entry_count": 0,
-        "answer": b"",
-        "refusal": None,
-        "at_us": now_us,
-    }
-    if isinstance(outcome, Answer):
-        row["answer"] = outcome.body
-        row["first_index"] = outcome.first_index
-        row["entry_count"] = outcome.entry_count
-    else:
-        row["refusal"] = json.dumps(
-            {
-                "code": outcome.code,
-                "message": outcome.message,
-                "field": outcome.field,
-                "metadata": outcome.metadata,
-            },
-            sort_keys=True,
-        )
-    return row
-
-
-def _record(row: Row) -> _Record:
-    if row["refusal"] is not None:
-        refusal = json.loads(row["refusal"])
-        outcome: Outcome = rebuild(
-            refusal["code"],
-            refusal["message"],
-            field=refusal["field"],
-            metadata=refusal["metadata"],
-        )
-    else:
-        outcome = Answer(
-            body=row["answer"],
-            at_us=row["at_us"],
-            first_index=row["first_index"],
-            entry_count=row["entry_count"],
-            repeated=True,
-        )
-    return _Record(row["step"], row["digest"], outcome)
-
-
-def _repeat(record: _Record, command: Command) -> Outcome:
-    """The recorded outcome, or the conflict if the id was used with other content."""
-    if record.step != command.step:
-        return Conflict(
-            f"The id {command.id} was used before for another kind of request; use a new id.",
-            field="id",
-        )
-    content = command.content()
-    if record.digest[:DIGEST_SIZE] != fingerprint(content)[:DIGEST_SIZE]:
-        name = differing_field(record.digest, content)
-        what = f"another {name}" if name else "other content"
-        return Conflict(
-            f"The id {command.id} was used before with {what}; "
-            "repeat the first request as it was, or use a new id.",
-            field=name,
-        )
-    outcome = record.outcome
-    if isinstance(outcome, Answer) and not outcome.repeated:
-        return Answer(
-            body=outcome.body,
-            at_us=outcome.at_us,
-            first_index=outcome.first_index,
-            entry_count=outcome.entry_count,
-            repeated=True,
-        )
-    return outcome
