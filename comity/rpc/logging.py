@@ -15,6 +15,10 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from comity.clock import Clock, rfc3339
 
+# Tracebacks name files and lines; the values of variables stay out of them.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 _SECRET = frozenset({"authorization", "bearer_token", "password", "pin", "private_key", "token"})
 
 
@@ -26,7 +30,7 @@ def configure_logging(*, stream: TextIO, clock: Clock, level: str = "info") -> N
             structlog.processors.add_log_level,
             _stamp(clock),
             _blot,
-            structlog.processors.dict_tracebacks,
+            _TRACEBACKS,
             structlog.processors.JSONRenderer(sort_keys=True, default=str),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(

@@ -65,7 +65,7 @@ class Listener:
         new_request_id: NewRequestId,
     ) -> None:
         self.settings = settings
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._new_request_id = new_request_id
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
@@ -94,7 +94,7 @@ class Listener:
         status = health_pb2.HealthCheckResponse.ServingStatus.Value(
             "SERVING" if serving else "NOT_SERVING"
         )
-        for name in ("", *(service.full_name for service in self._endpoint.services)):
+        for name in ("", *(service.full_name for service in self.endpoint.services)):
             await self._health.set(name, status)
 
     async def drain(self, grace_s: float) -> None:
@@ -109,7 +109,7 @@ class Listener:
 
     def _register(self, server: grpc.aio.Server) -> None:
         names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
-        for service in self._endpoint.services:
+        for service in self.endpoint.services:
             names.append(service.full_name)
             handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
                 method.name: grpc.unary_unary_rpc_method_handler(
@@ -128,7 +128,7 @@ class Listener:
             metadata = dict(context.invocation_metadata() or ())
             request_id = accepted(metadata.get(REQUEST_ID_KEY)) or self._new_request_id()
             call = asyncio.create_task(
-                self._endpoint.handle(
+                self.endpoint.handle(
                     path,
                     request,
                     _who(context, metadata),
