@@ -18,6 +18,7 @@ from comity.serve.session_service import RegisteredKey
 from comity.v1 import entry_pb2, member_pb2, merchant_pb2
 from node import tables
 from node.lots import Lot, as_of
+from node.redemption_tables import agreements
 from node.rewards import reward_message
 from node.vouchers import voucher_message
 
@@ -152,6 +153,23 @@ class NodeStore:
         if not rows:
             raise NotFound("No voucher of this brand has this code.", field="code")
         return voucher_message(rows[0])
+
+    def issuers(self, now_us: int) -> list[str]:
+        """The brands whose points buy here now, by name."""
+        table = agreements
+        query = (
+            select(table.c.issuer)
+            .distinct()
+            .where(
+                table.c.ledger == self.ledger,
+                table.c.acceptor == self.ledger,
+                table.c.active_from_us <= now_us,
+                table.c.active_until_us > now_us,
+            )
+            .order_by(table.c.issuer)
+        )
+        with self.engine.connect() as connection:
+            return list(connection.execute(query).scalars())
 
     # --- totals -----------------------------------------------------------------------
 

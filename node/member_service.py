@@ -1,0 +1,158 @@
+"""comity.v1.MemberService: the member at the own brand, and the guest at an acceptor.
+
+Nothing is decided here: requests become commands or reads. What a guest asks goes to the
+redemption desk.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comity.clock import Clock
+from comity.ledger.queue import CommandQueue
+from comity.ledger.runner import Runner
+from comity.rpc.caller import Caller
+from comity.v1 import member_pb2 as pb
+from node.commands import AddDevice, Enrol, RevokeDevice
+from node.members import check_possession
+from node.store import NodeStore
+
+if TYPE_CHECKING:
+    from node.acceptor_service import RedemptionDesk
+
+
+class MemberService:
+    """What members may do, one method for each RPC."""
+
+    def __init__(
+        self,
+        *,
+        origin: str,
+        store: NodeStore,
+        queue: CommandQueue,
+        read: Runner,
+        clock: Clock,
+        desk: RedemptionDesk,
+    ) -> None:
+        self._origin = origin
+        self._store = store
+        self._queue = queue
+        self._read = read
+        self._clock = clock
+        self._desk = desk
+
+    # --- joining, and devices ---------------------------------------------------------
+
+    async def enrol(self, caller: Caller, request: pb.EnrolRequest) -> pb.EnrolResponse:
+        check_possession(
+            self._origin,
+            id_=request.id,
+            public_key=request.public_key,
+            signature=request.signature,
+        )
+        command = Enrol(
+            id=request.id,
+            public_key=request.public_key,
+            name=request.profile.name,
+            email=request.profile.email,
+        )
+        answer = await self._queue.submit(command)
+        return pb.EnrolResponse.FromString(answer.body)
+
+    async def add_device(
+        self, caller: Caller, request: pb.AddDeviceRequest
+    ) -> pb.AddDeviceResponse:
+        check_possession(
+            self._origin,
+            id_=request.id,
+            public_key=request.public_key,
+            signature=request.signature,
+        )
+        command = AddDevice(
+            caller=caller.name,
+            id=request.id,
+            account=caller.id,
+            acting_key=session_key(caller),
+            public_key=request.public_key,
+        )
+        answer = await self._queue.submit(command)
+        return pb.AddDeviceResponse.FromString(answer.body)
+
+    async def list_devices(
+        self, caller: Caller, request: pb.ListDevicesRequest
+    ) -> pb.ListDevicesResponse:
+        devices = await self._read(lambda: self._store.devices(caller.id))
+        return pb.ListDevicesResponse(devices=devices)
+
+    async def revoke_device(
+        self, caller: Caller, request: pb.RevokeDeviceRequest
+    ) -> pb.RevokeDeviceResponse:
+        command = RevokeDevice(
+            caller=caller.name,
+            id=request.id,
+            account=caller.id,
+            acting_key=session_key(caller),
+            key_id=request.key_id,
+        )
+        answer = await self._queue.submit(command)
+        return pb.RevokeDeviceResponse.FromString(answer.body)
+
+    # --- the account ------------------------------------------------------------------
+
+    async def get_balance(
+        self, caller: Caller, request: pb.GetBalanceRequest
+    ) -> pb.GetBalanceResponse:
+        balances = await self._read(lambda: self._store.balances(caller.id, self._clock()))
+        return pb.GetBalanceResponse(account=caller.id, balances=balances)
+
+    async def list_lots(self, caller: Caller, request: pb.ListLotsRequest) -> pb.ListLotsResponse:
+        page = await self._read(
+            lambda: self._store.lots(
+                caller.id, now_us=self._clock(), limit=request.limit, cursor=request.cursor
+            )
+        )
+        return pb.ListLotsResponse(lots=page.items, next_cursor=page.next_cursor)
+
+    async def list_activity(
+        self, caller: Caller, request: pb.ListActivityRequest
+    ) -> pb.ListActivityResponse:
+        page = await self._read(
+            lambda: self._store.activity(caller.id, limit=request.limit, cursor=request.cursor)
+        )
+        return pb.ListActivityResponse(activities=page.items, next_cursor=page.next_cursor)
+
+    async def get_issuer_receipt(
+        self, caller: Caller, request: pb.GetIssuerReceiptRequest
+    ) -> pb.GetIssuerReceiptResponse:
+        return await self._desk.get_issuer_receipt(caller, request)
+
+    # --- at an acceptor ---------------------------------------------------------------
+
+    async def list_rewards(
+        self, caller: Caller, request: pb.ListRewardsRequest
+    ) -> pb.ListRewardsResponse:
+        now_us = self._clock()
+        page = await self._read(
+            lambda: self._store.rewards(limit=request.limit, cursor=request.cursor)
+        )
+        issuers = await self._read(lambda: self._store.issuers(now_us))
+        return pb.ListRewardsResponse(
+            rewards=page.items, next_cursor=page.next_cursor, issuers=issuers
+        )
+
+    async def get_quote(self, caller: Caller, request: pb.GetQuoteRequest) -> pb.GetQuoteResponse:
+        return await self._desk.get_quote(caller, request)
+
+    async def redeem(self, caller: Caller, request: pb.RedeemRequest) -> pb.RedeemResponse:
+        return await self._desk.redeem(caller, request)
+
+    async def get_redemption(
+        self, caller: Caller, request: pb.GetRedemptionRequest
+    ) -> pb.GetRedemptionResponse:
+        return await self._desk.get_redemption(caller, request)
+
+
+def session_key(caller: Caller) -> str:
+    """The id of the key with which the caller opened its session."""
+    assert caller.key_hash is not None, "members come with a session"
+    return f"key_{caller.key_hash[:8].hex()}"
