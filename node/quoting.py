@@ -24,6 +24,7 @@ PICKUP_KEY_BYTES: Final = 16
 POINTS_REWARD: Final = "points"
 """What the reward commitment of an exchange names; its quantity is the acceptor's points."""
 
+_EXCHANGE: Final = common_pb2.REDEMPTION_KIND_EXCHANGE
 _ID_BYTES: Final = 16
 _QUOTE_DOMAIN: Final = b"comity-quote-seal/v1\n"
 _PICKUP_DOMAIN: Final = b"comity-pickup-key/v1\n"
@@ -114,9 +115,7 @@ class Quoting:
         if now_us >= quote.expires_at_us:
             raise QuoteExpired("The quote has expired; ask for a new one.")
         mandate = mandates.read(request.mandate)
-        mandates.check(
-            mandate, quote, quote_digest=quotes.digest(request.quote), now_us=now_us
-        )
+        mandates.check(mandate, quote, quote_digest=quotes.digest(request.quote), now_us=now_us)
         reward_id, quantity = self._subject(request, quote)
         if quote.reward != entries.seal_reward(reward_id, quantity, request.reward_salt):
             raise MandateRejected("The quote is for another reward.", field="reward_id")
@@ -124,7 +123,7 @@ class Quoting:
             quote_bytes=request.quote,
             quote=quote,
             signed=request.mandate,
-            reward_id="" if reward_id == POINTS_REWARD else reward_id,
+            reward_id=request.reward_id if quote.kind != _EXCHANGE else "",
             quantity=quantity,
             destination=_destination(request, quote, mandate),
         )
@@ -147,16 +146,14 @@ class Quoting:
 
     @staticmethod
     def _subject(request: member_pb2.RedeemRequest, quote: pb.Quote) -> tuple[str, int]:
-        if quote.kind == common_pb2.REDEMPTION_KIND_EXCHANGE:
+        if quote.kind == _EXCHANGE:
             return POINTS_REWARD, quote.acceptor_points
         return request.reward_id, request.quantity or 1
 
 
-def _destination(
-    request: member_pb2.RedeemRequest, quote: pb.Quote, mandate: pb.Mandate
-) -> str:
+def _destination(request: member_pb2.RedeemRequest, quote: pb.Quote, mandate: pb.Mandate) -> str:
     """The account at the acceptor to which an exchange pays; empty for a reward."""
-    if quote.kind != common_pb2.REDEMPTION_KIND_EXCHANGE:
+    if quote.kind != _EXCHANGE:
         return ""
     sealed = entries.seal_account(request.destination_account, request.destination_salt)
     if mandate.destination != sealed:

@@ -74,12 +74,15 @@ notices = ledger_table(
     field("lot"),
     field("reversed_points", BigInt),
     field("decision", LargeBinary),
+    field("cites", LargeBinary),
+    field("seq", BigInt),
     CheckConstraint("state IN ('NOTED', 'COMMITTED', 'ABORTED', 'ACCRUED')", name="state"),
+    CheckConstraint("reversed_points BETWEEN 0 AND points", name="reversed"),
 )
 """Pledges of partners: notice and decision meet here, whichever comes first.
 
-`pledge` is the bytes of the Citation of the PLEDGE, `decision` those of a Decided message;
-either is empty until it is here.
+`pledge`, `decision` and what the decision `cites` are the bytes of Citations; each is empty until
+it is here.
 """
 
 # --- as the acceptor ------------------------------------------------------------------------
@@ -103,6 +106,7 @@ redemptions = ledger_table(
     field("decision", LargeBinary),
     field("delivery_index", BigInt),
     field("vouchers"),
+    field("voucher_salt", LargeBinary),
     field("lot"),
     field("failure", LargeBinary),
     field("reversed_points", BigInt),
