@@ -16,6 +16,7 @@ from comity.ledger import entries
 from comity.ledger.command import Batch
 from comity.ledger.rows import Rows
 from comity.terms import agreements
+from comity.v1.common_pb2 import Citation
 from comity.v1.entry_pb2 import Agreement
 
 Row = dict[str, Any]
@@ -127,12 +128,11 @@ def end(batch: Batch, command: EndAgreement, *, origin: str) -> bytes:
         agreement_id=named["agreement_id"],
         version=named["version"],
         terms_digest=named["digest"],
-        propose=entries.cite("", 0, b""),
+        propose=Citation.FromString(named["propose"]),
         terminate=command.terminate.citation,
         valid_from_us=named["valid_from_us"],
         valid_until_us=min(named["ends_us"], ends_us),
     )
-    body.propose.ParseFromString(named["propose"])
     data = entries.encode(body, origin=origin, at_us=batch.now_us)
     index = batch.append(data, kind="agreement")
     put_ended(rows, versions, body, index)

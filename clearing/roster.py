@@ -6,7 +6,7 @@ whoever must know a key before there is a batch: statements, certificates, chann
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -246,7 +246,7 @@ class Roster:
             peer_address=row["peer_address"],
         )
 
-    def __iter__(self) -> Iterable[Member]:
+    def __iter__(self) -> Iterator[Member]:
         return iter(list(self._members.values()))
 
     def member(self, participant: str) -> Member:
