@@ -44,7 +44,10 @@ CLASSES: Final = (
     PENDING, AVAILABLE, HELD, ISSUED, SPENT, EXPIRED, CLAWED_BACK, CONVERTED, DEBT,
 )  # fmt: skip
 
-_PARTS: Final = {"pending": PENDING, "available": AVAILABLE, "held": HELD}
+MEMBER_PARTS: Final = {PENDING: "pending", AVAILABLE: "available", HELD: "held", DEBT: "debt"}
+"""The columns of an account's balances, by class."""
+
+_PARTS: Final = {part: account_class for account_class, part in MEMBER_PARTS.items()}
 
 _KINDS: Final = {
     field.message_type.full_name: str(field.name)
