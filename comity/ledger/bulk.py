@@ -9,6 +9,7 @@ from the schema, never from a request.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
@@ -84,6 +85,9 @@ class Bulk(Protocol):
     def update_one(self, of: Shape, changes: Row, where: Row) -> int:
         """Change the row that `where` selects; returns how many there were."""
 
+    def together(self) -> AbstractContextManager[object]:
+        """Within it, writes may be sent without waiting for each; errors show at its end."""
+
 
 def bulk(connection: Connection, ledger: str) -> Bulk:
     """The implementation for the connection's database, within its transaction.
@@ -112,7 +116,7 @@ class _Raw:
     _mark: str
 
     def __init__(self, connection: Connection, ledger: str) -> None:
-        self._cursor = connection.connection.cursor()
+        self._cursor: Any = connection.connection.cursor()
         self._ledger = ledger
 
     def _fetch(self, of: Shape, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
@@ -123,6 +127,9 @@ class _Raw:
         sql = _update_one(of, tuple(changes), tuple(where), self._mark)
         self._cursor.execute(sql, (*changes.values(), *where.values(), self._ledger))
         return int(self._cursor.rowcount)
+
+    def together(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
 
 @lru_cache(maxsize=1_024)
@@ -206,6 +213,11 @@ def _sqlite_update(of: Shape, changed: tuple[str, ...]) -> str:
 
 class _Postgres(_Raw):
     _mark = "%s"
+
+    def together(self) -> AbstractContextManager[object]:
+        # One round trip for all statements, instead of one for each.
+        pipeline: AbstractContextManager[object] = self._cursor.connection.pipeline()
+        return pipeline
 
     def select(self, of: Shape, names: Sequence[str], values: Sequence[Key]) -> list[Row]:
         if not names:

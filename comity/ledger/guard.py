@@ -217,6 +217,7 @@ def open_ledger(
     5. the head file's head is not ahead (ShorterLedger) and of the same history (ForkedLedger)
 
     Heads that others know are checked with `check_known_head`, before the first signature.
+    The same `head_file` object goes to the sequencer.
     """
     if not inspect(engine).has_table(schema.ledgers.name):
         raise MissingLedger("The database holds no ledger; create one with init.")

@@ -7,6 +7,7 @@ grow by themselves while the previous one is being committed.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from comity.ledger.sequencer import BATCH_LIMIT, Sequencer
 from comity.ledger.store import Proven
 
 QUEUE_LIMIT = 16 * BATCH_LIMIT
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,11 @@ class CommandQueue:
         self._count = 0
         self._pump: asyncio.Task[None] | None = None
         self._closed = False
+
+    @property
+    def serving(self) -> bool:
+        """Whether commands are accepted: not after `close`, nor after the writer ended."""
+        return not self._closed
 
     async def submit(self, command: Command) -> Answer:
         """Commit one command and return its answer; raises the ComityError it was answered.
@@ -125,8 +133,11 @@ class CommandQueue:
             try:
                 outcomes = await self._write(partial(self.sequencer.run_batch, commands))
             except BaseException as error:
-                self._fail(taken, error)
-                raise
+                self._fail(taken)
+                if not isinstance(error, Exception):
+                    raise
+                _log.critical("ledger %s: the writer ended", self.sequencer.ledger, exc_info=True)
+                return
             at = 0
             for waiting in taken:
                 end = at + len(waiting.commands)
@@ -149,7 +160,7 @@ class CommandQueue:
                 count += len(following.commands)
         return taken
 
-    def _fail(self, taken: Sequence[_Waiting], error: BaseException) -> None:
+    def _fail(self, taken: Sequence[_Waiting]) -> None:
         """The batch ended as if the process had died: nobody is answered any more."""
         self._closed = True
         for waiting in (*taken, *self._waiting):

@@ -241,10 +241,11 @@ class Sequencer:
     def _write(self, connection: Connection, work: _Work) -> None:
         now_us = work.batch.now_us
         into = bulk(connection, self.ledger)
-        work.batch.rows.flush()
-        work.head = self._append(into, work)
-        if work.records:
-            into.insert(shape(schema.commands), work.records)
+        with into.together():
+            work.batch.rows.flush()
+            work.head = self._append(into, work)
+            if work.records:
+                into.insert(shape(schema.commands), work.records)
         found = into.update_one(
             shape(schema.ledgers),
             {

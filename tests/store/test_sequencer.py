@@ -225,6 +225,26 @@ def test_a_database_that_is_gone_is_unavailable_not_a_bug(world: World) -> None:
     one(sequencer, deposit())
 
 
+def test_a_writer_whose_connection_was_cut_goes_on_with_the_next_batch(world: World) -> None:
+    if world.engine.dialect.name != "postgresql":
+        pytest.skip("cuts a server's connections")
+    sequencer = world.start()
+    one(sequencer, deposit("1"))
+    rival = open_engine(world.engine.url.render_as_string(hide_password=False))
+    with rival.connect() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        ).all()
+    rival.dispose()
+    (outcome,) = run(sequencer, deposit("2"))
+    assert isinstance(outcome, Answer | Unavailable)
+    one(sequencer, deposit("2"))
+    assert world.balances() == {"a": 20}
+
+
 class Crash(BaseException):
     """The end of a process, as a test sees it."""
 
@@ -420,3 +440,16 @@ async def test_closing_commits_what_waits_and_gives_the_lease_back(world: World)
     with pytest.raises(Unavailable):
         await queue.submit(deposit("2"))
     world.open(holder="another", dead=False)
+
+
+async def test_a_queue_whose_writer_ended_answers_nobody_and_serves_no_more(world: World) -> None:
+    def crash(step: Step, when: Moment) -> None:
+        raise RuntimeError("the end")
+
+    queue = CommandQueue(world.start(fault=crash), write=inline, read=inline)
+    found = await asyncio.gather(queue.submit(deposit()), return_exceptions=True)
+    assert isinstance(found[0], asyncio.CancelledError)
+    assert not queue.serving
+    with pytest.raises(Unavailable):
+        await queue.submit(deposit("2"))
+    assert world.balances() == {}

@@ -171,7 +171,14 @@ class World:
             head_file=self.head_file,
         )
 
-    def open(self, *, holder: str = "test", dead: bool = True, key: bytes = b"k") -> Lease:
+    def open(
+        self,
+        *,
+        holder: str = "test",
+        dead: bool = True,
+        key: bytes = b"k",
+        head_file: HeadFile | None = None,
+    ) -> Lease:
         return guard.open_ledger(
             self.engine,
             ledger=LEDGER,
@@ -180,14 +187,13 @@ class World:
             holder=holder,
             now_us=self.clock(),
             is_dead=lambda _: dead,
-            head_file=self.head_file,
+            head_file=head_file or self.head_file,
         )
 
     def start(self, *, fault: Fault = no_fault, clock: Clock | None = None) -> Sequencer:
         """A writer as after a restart: it takes over from whoever wrote before."""
-        lease = self.open()
         head_file = self.head_file
-        head_file.bind(signer().origin)
+        lease = self.open(head_file=head_file)
         return Sequencer(
             engine=self.engine,
             lease=lease,
