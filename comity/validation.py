@@ -9,7 +9,7 @@ means beside another is not looked at here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -51,50 +51,72 @@ class _Plan:
     def __init__(self) -> None:
         self.fields: list[tuple[str, bool, bool, Check]] = []
         """Name; whether presence is tracked; whether it must be present; the check."""
-        self.oneofs: list[str] = []
+        self.oneofs: list[tuple[str, bool, dict[str, Check]]] = []
+        """Name; whether a member must be set; the check of each member."""
 
 
-_plans: dict[Descriptor, _Plan] = {}
+class Validator:
+    """The limits of all messages but those of the types in `unchecked`.
 
+    Leaving types out is for who checks these messages itself, because it reads them anyway.
+    """
 
-def validate(message: Message) -> None:
-    """Raise Malformed, naming field and rule, unless the message keeps all its limits."""
-    try:
-        _walk(message)
-    except _Violation as violation:
-        raise Malformed(f"{violation.path} {violation.rule}.", field=violation.path) from None
+    def __init__(self, unchecked: Iterable[Descriptor] = ()) -> None:
+        self._unchecked = frozenset(unchecked)
+        self._plans: dict[Descriptor, _Plan] = {}
 
-
-def _walk(message: Any) -> None:
-    plan = _plans.get(message.DESCRIPTOR)
-    if plan is None:
-        plan = _compile(message.DESCRIPTOR)
-    for name, has_presence, required, check in plan.fields:
-        if has_presence and not message.HasField(name):
-            if required:
-                raise _Violation("must be set", name)
-            continue
+    def validate(self, message: Message) -> None:
+        """Raise Malformed, naming field and rule, unless the message keeps all its limits."""
         try:
-            check(getattr(message, name))
+            self._walk(message)
         except _Violation as violation:
-            raise violation.under(name) from None
-    for name in plan.oneofs:
-        if message.WhichOneof(name) is None:
-            raise _Violation("must have one of its members set", name)
+            raise Malformed(f"{violation.path} {violation.rule}.", field=violation.path) from None
+
+    def _walk(self, message: Any) -> None:
+        plan = self._plans.get(message.DESCRIPTOR)
+        if plan is None:
+            plan = self._compile(message.DESCRIPTOR)
+        for name, has_presence, required, check in plan.fields:
+            if has_presence and not message.HasField(name):
+                if required:
+                    raise _Violation("must be set", name)
+                continue
+            try:
+                check(getattr(message, name))
+            except _Violation as violation:
+                raise violation.under(name) from None
+        for name, required, members in plan.oneofs:
+            member = message.WhichOneof(name)
+            if member is None:
+                if required:
+                    raise _Violation("must have one of its members set", name)
+                continue
+            try:
+                members[member](getattr(message, member))
+            except _Violation as violation:
+                raise violation.under(member) from None
+
+    def _compile(self, descriptor: Descriptor) -> _Plan:
+        plan = self._plans[descriptor] = _Plan()
+        oneofs: dict[str, dict[str, Check]] = {}
+        for field in descriptor.fields:
+            limits = _limits(field)
+            walk = _any if field.message_type in self._unchecked else self._walk
+            check = _field_check(field, limits, walk)
+            oneof = field.containing_oneof
+            if oneof is not None and not oneof.name.startswith("_"):
+                oneofs.setdefault(oneof.name, {})[field.name] = check or _any
+            elif check is not None or limits.required:
+                plan.fields.append((field.name, field.has_presence, limits.required, check or _any))
+        for oneof in descriptor.oneofs:
+            if oneof.name in oneofs:
+                required = oneof.GetOptions().Extensions[limits_pb2.required_oneof]
+                plan.oneofs.append((oneof.name, required, oneofs[oneof.name]))
+        return plan
 
 
-def _compile(descriptor: Descriptor) -> _Plan:
-    plan = _Plan()
-    for field in descriptor.fields:
-        limits = _limits(field)
-        check = _field_check(field, limits)
-        if check is not None or limits.required:
-            plan.fields.append((field.name, field.has_presence, limits.required, check or _any))
-    for oneof in descriptor.oneofs:
-        if oneof.GetOptions().Extensions[limits_pb2.required_oneof]:
-            plan.oneofs.append(oneof.name)
-    _plans[descriptor] = plan
-    return plan
+validate = Validator().validate
+"""Raise Malformed, naming field and rule, unless a message keeps all its limits."""
 
 
 def _limits(field: FieldDescriptor) -> limits_pb2.FieldLimits:
@@ -108,12 +130,14 @@ def _any(_value: object) -> None:
     """The check which every value passes."""
 
 
-def _field_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> Check | None:
+def _field_check(
+    field: FieldDescriptor, limits: limits_pb2.FieldLimits, walk: Check
+) -> Check | None:
     if not field.is_repeated:
-        return _item_check(field, limits, item=False)
+        return _item_check(field, limits, walk, item=False)
     if _is_map(field):
-        return _map_check(field, limits)
-    return _list_check(field, limits)
+        return _map_check(field, limits, walk)
+    return _list_check(field, limits, walk)
 
 
 def _is_map(field: FieldDescriptor) -> bool:
@@ -122,11 +146,11 @@ def _is_map(field: FieldDescriptor) -> bool:
 
 
 def _item_check(
-    field: FieldDescriptor, limits: limits_pb2.FieldLimits, *, item: bool
+    field: FieldDescriptor, limits: limits_pb2.FieldLimits, walk: Check, *, item: bool
 ) -> Check | None:
     """The check of one value: of the whole field, or of an `item` of a repeated one."""
     if field.type in _MESSAGE:
-        return _walk
+        return walk
     if field.type in _TEXT:
         return _text_check(field, limits, item=item)
     if field.type == FieldDescriptor.TYPE_ENUM:
@@ -204,8 +228,8 @@ def _enum_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> Check
     return check
 
 
-def _list_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> Check:
-    check_item = _item_check(field, limits, item=True)
+def _list_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits, walk: Check) -> Check:
+    check_item = _item_check(field, limits, walk, item=True)
     check_count = _count_check(limits)
     unique = limits.unique
     if unique and field.type in _MESSAGE:
@@ -215,7 +239,7 @@ def _list_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> Check
         check_count(values)
         if unique and len(set(values)) != len(values):
             raise _Violation("must not name one thing twice")
-        if check_item is None:
+        if check_item is None or check_item is _any:
             return
         for index, value in enumerate(values):
             try:
@@ -226,11 +250,11 @@ def _list_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> Check
     return check
 
 
-def _map_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> Check:
+def _map_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits, walk: Check) -> Check:
     kind = field.message_type
     assert kind is not None
-    check_key = _item_check(kind.fields_by_name["key"], _NO_LIMITS, item=True)
-    check_value = _item_check(kind.fields_by_name["value"], _NO_LIMITS, item=True)
+    check_key = _item_check(kind.fields_by_name["key"], _NO_LIMITS, walk, item=True)
+    check_value = _item_check(kind.fields_by_name["value"], _NO_LIMITS, walk, item=True)
     check_count = _count_check(limits)
 
     def check(values: Any) -> None:

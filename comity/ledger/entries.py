@@ -22,7 +22,7 @@ from comity.log.commitment import commit, verify_commitment
 from comity.log.merkle import leaf_hash
 from comity.points import checked
 from comity.v1 import common_pb2, entry_pb2
-from comity.validation import validate
+from comity.validation import Validator, validate
 
 MAX_ENTRY_BYTES: Final = 65_535
 SALT_BYTES: Final = 16
@@ -34,6 +34,8 @@ _BODY = entry_pb2.Entry.DESCRIPTOR.oneofs_by_name["body"]
 _FIELD_BY_TYPE: Mapping[str, str] = {
     field.message_type.full_name: field.name for field in _BODY.fields if field.message_type
 }
+
+_validate_but_legs = Validator(unchecked=(entry_pb2.Leg.DESCRIPTOR,)).validate
 
 MEMBER_CLASSES: Final = frozenset(
     {
@@ -73,16 +75,20 @@ def decode(data: bytes, *, origin: str | None = None) -> entry_pb2.Entry:
     Raises BadStatement for anything but canonical bytes of an entry within all its limits whose
     legs balance.
     """
-    entry = decode_unbalanced(data, origin=origin)
+    entry = _decode(data, origin, validate)
     _check_legs(legs(entry))
     return entry
 
 
-def decode_unbalanced(data: bytes, *, origin: str | None = None) -> entry_pb2.Entry:
-    """As `decode`, but the legs are not summed: for a replay, which does that itself."""
+def decode_but_legs(data: bytes, *, origin: str | None = None) -> entry_pb2.Entry:
+    """As `decode`, but the legs are not looked at: for a replay, which does that itself."""
+    return _decode(data, origin, _validate_but_legs)
+
+
+def _decode(data: bytes, origin: str | None, check: Callable[[Message], None]) -> entry_pb2.Entry:
     entry: entry_pb2.Entry = parse_strictly(entry_pb2.Entry, data, "entry")
     try:
-        validate(entry)
+        check(entry)
     except Malformed as error:
         raise BadStatement(f"In the entry, {error.message}", field=error.field) from error
     if origin is not None and entry.origin != origin:

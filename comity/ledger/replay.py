@@ -8,10 +8,10 @@ and the fold goes on, so that one report names everything that is wrong.
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final
 
 from comity.log.commitment import COMMITMENT_SIZE, commit
@@ -26,6 +26,11 @@ DEBT: Final = int(entry_pb2.ACCOUNT_CLASS_DEBT)
 
 _PART: Final = {PENDING: 0, AVAILABLE: 1, HELD: 2, DEBT: 3}
 _PARTS: Final = ("pending", "available", "held", "debt")
+
+_OWED: Final = 3
+_CLASSES: Final = frozenset(entry_pb2.AccountClass.values()) - {0}
+
+MAX_UNIT: Final = 128
 
 _SALT: Final = b"\x0a\x10"
 """How the bytes of a LegOpening begin: field 1, 16 bytes. What follows the salt is committed to."""
@@ -135,7 +140,7 @@ class Replay:
         self.findings = Findings() if findings is None else findings
         self.entries = 0
         self.at_us = 0
-        self.totals: dict[tuple[str, int], int] = defaultdict(int)
+        self.totals: dict[tuple[str, int], int] = {}
         self.accounts: dict[tuple[str, str], list[int]] = {}
         self.lots: dict[str, LotState] = {}
         self.holds: dict[int, HoldState] = {}
@@ -172,7 +177,7 @@ class Replay:
             special(self, index, leaf, body, secrets)
 
     def _move(self, index: int, legs: Any, secrets: Sequence[entry_pb2.LegOpening]) -> None:
-        """Balance the legs and book them."""
+        """Balance the legs and book them; what they take from is looked at once all are booked."""
         opened = self.opened
         if opened and len(secrets) != len(legs):
             self._contradicts("openings", index, f"has {len(secrets)} openings of {len(legs)} legs")
@@ -180,81 +185,75 @@ class Replay:
         totals = self.totals
         sums: dict[str, int] = {}
         lowered: list[tuple[str, int]] = []
+        taken: list[tuple[int, str, str, str]] = []
         for place, leg in enumerate(legs):
             account_class, unit, points = leg.account_class, leg.unit, leg.points
             sums[unit] = sums.get(unit, 0) + points
             at = (unit, account_class)
-            totals[at] += points
+            totals[at] = totals.get(at, 0) + points
             part = _PART.get(account_class)
             if part is None:
-                if leg.account:
-                    self._contradicts("I1", index, "names an account in a leg of the programme")
-                continue
-            if (points < 0) is (part != 3):
-                lowered.append(at)
-            if opened:
-                self._book(index, leg.account, part, unit, points, secrets[place])
-            elif len(leg.account) != COMMITMENT_SIZE:
-                self._contradicts("I1", index, "has a member's leg without a commitment")
-        for unit, total in sums.items():
-            if total:
-                self._contradicts("I1", index, f"has legs in {unit} that sum to {total}")
-        for at in lowered:
-            if (totals[at] > 0) if at[1] == DEBT else (totals[at] < 0):
-                self._contradicts("I2", index, f"takes the total of class {at[1]} to {totals[at]}")
-        if opened:
-            self._check_lowered(index, legs, secrets)
+                if leg.account or account_class not in _CLASSES:
+                    self._contradicts("I1", index, "has a leg of no account that could be")
+            else:
+                lowers = points > 0 if part == _OWED else points < 0
+                if lowers:
+                    lowered.append(at)
+                if opened:
+                    secret = secrets[place]
+                    account, lot = secret.account, secret.lot
+                    data = secret.SerializeToString()
+                    if data[:2] != _SALT or sha256(_LEG + data[2:]).digest() != leg.account:
+                        self._contradicts("openings", index, "has a leg its opening does not open")
+                    if lowers:
+                        taken.append((part, account, unit, lot))
+                    owner = (account, unit)
+                    balance = self.accounts.get(owner)
+                    if balance is None:
+                        balance = self.accounts[owner] = [0, 0, 0, 0]
+                    balance[part] += points
+                    if part != _OWED:
+                        state = self.lots.get(lot)
+                        if state is None:
+                            state = self._new_lot(index, lot, unit, points, secret)
+                        elif state.account != account or state.unit != unit:
+                            self._contradicts("I18", index, f"moves lot {lot} to another account")
+                        state.points[part] += points
+                        state.expires_at_us = secret.expires_at_us
+                elif len(leg.account) != COMMITMENT_SIZE:
+                    self._contradicts("I1", index, "has a member's leg without a commitment")
+        self._check_moved(index, sums, lowered, taken)
 
-    def _book(
+    def _new_lot(
+        self, index: int, lot: str, unit: str, points: int, secret: entry_pb2.LegOpening
+    ) -> LotState:
+        if not lot:
+            self._contradicts("I18", index, "moves points of no lot")
+        made = self.lots[lot] = LotState(secret.account, unit, points, secret.expires_at_us)
+        return made
+
+    def _check_moved(
         self,
         index: int,
-        commitment: bytes,
-        part: int,
-        unit: str,
-        points: int,
-        secret: entry_pb2.LegOpening,
+        sums: dict[str, int],
+        lowered: list[tuple[str, int]],
+        taken: list[tuple[int, str, str, str]],
     ) -> None:
-        """One opened leg of a member."""
-        data = secret.SerializeToString()
-        if data[:2] != _SALT or hashlib.sha256(_LEG + data[2:]).digest() != commitment:
-            self._contradicts("openings", index, "has a leg that its opening does not open")
-        account, lot = secret.account, secret.lot
-        balance = self.accounts.get((account, unit))
-        if balance is None:
-            balance = self.accounts[account, unit] = [0, 0, 0, 0]
-        balance[part] += points
-        if part == 3:
-            return
-        state = self.lots.get(lot)
-        if state is None:
-            if not lot:
-                self._contradicts("I18", index, "moves points of no lot")
-            state = LotState(account, unit, points, secret.expires_at_us)
-            self.lots[lot] = state
-        elif state.account != account or state.unit != unit:
-            self._contradicts("I18", index, f"moves lot {lot} to another account or unit")
-        state.points[part] += points
-        state.expires_at_us = secret.expires_at_us
-
-    def _check_lowered(
-        self, index: int, legs: Any, secrets: Sequence[entry_pb2.LegOpening]
-    ) -> None:
-        """I2 for the accounts and lots which an entry took from, once it is booked."""
-        for leg, secret in zip(legs, secrets, strict=True):
-            part = _PART.get(leg.account_class)
-            points = leg.points
-            if part is None or (points >= 0 if part != 3 else points <= 0):
-                continue
-            balance = self.accounts[secret.account, leg.unit][part]
-            if (balance > 0) if part == 3 else (balance < 0):
-                self._contradicts(
-                    "I2", index, f"takes {_PARTS[part]} of {secret.account} to {balance}"
-                )
-            if part != 3 and self.lots[secret.lot].points[part] < 0:
-                left = self.lots[secret.lot].points[part]
-                self._contradicts(
-                    "I2", index, f"takes {_PARTS[part]} of lot {secret.lot} to {left}"
-                )
+        """I1 and I2 of one entry: what its legs sum to, and what they took from."""
+        for unit, total in sums.items():
+            if total or not 0 < len(unit) <= MAX_UNIT:
+                self._contradicts("I1", index, f"has legs in {unit!r} that sum to {total}")
+        for at in lowered:
+            total = self.totals[at]
+            if total > 0 if at[1] == DEBT else total < 0:
+                self._contradicts("I2", index, f"takes the total of class {at[1]} to {total}")
+        for part, account, unit, lot in taken:
+            left = self.accounts[account, unit][part]
+            if left > 0 if part == _OWED else left < 0:
+                self._contradicts("I2", index, f"takes {_PARTS[part]} of {account} to {left}")
+            if part != _OWED and self.lots[lot].points[part] < 0:
+                left = self.lots[lot].points[part]
+                self._contradicts("I2", index, f"takes {_PARTS[part]} of lot {lot} to {left}")
 
     # --- redemptions --------------------------------------------------------------------
 
@@ -428,7 +427,7 @@ def _leg_prefix() -> bytes:
     domain, label, salt = b"comity-commitment/v1\n", b"leg", 16
     prefix = domain + len(label).to_bytes(8, "big") + label + salt.to_bytes(8, "big")
     probe = bytes(range(salt))
-    assert hashlib.sha256(prefix + probe).digest() == commit("leg", probe, b"")
+    assert sha256(prefix + probe).digest() == commit("leg", probe, b"")
     return prefix
 
 
