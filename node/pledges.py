@@ -14,11 +14,9 @@ from typing import Any, ClassVar
 from comity.errors import BadStatement, Forbidden, Malformed
 from comity.ledger import entries
 from comity.ledger.command import Batch, Content
-from comity.ledger.heads import record_heads
 from comity.ledger.rows import Rows
 from comity.ledger.statements import Proven
 from comity.ledger.steps import Step
-from comity.ledger.store import KnownHead
 from comity.terms import agreements as arithmetic
 from comity.v1 import common_pb2
 from comity.v1 import entry_pb2 as pb
@@ -100,7 +98,7 @@ def _pledge(rules: Rules, batch: Batch, command: PledgeAccrual) -> bytes:
         amount=arithmetic.amounts(terms, points).amount,
         destination=entries.seal_account(command.account, salt),
         event=entries.seal_event(command.purchase_id, batch.random(entries.SALT_BYTES)),
-        expires_at_us=batch.now_us + terms.quote_life_us + terms.claim_grace_us,
+        expires_at_us=batch.now_us + terms.deliver_within_us,
     )
     data = entries.encode(pledge, origin=rules.origin, at_us=batch.now_us)
     index = batch.append(data, kind="pledge")
@@ -168,7 +166,6 @@ class NotePledge:
     partner: str
     pledge: Proven
     account: str
-    seen: tuple[KnownHead, ...] = ()
 
     @property
     def caller(self) -> str:
@@ -231,7 +228,6 @@ def _note(rules: Rules, batch: Batch, command: NotePledge) -> bytes:
         "account": command.account,
         "points": pledge.points,
     }
-    record_heads(rows, command.seen)
     if row["state"] == "COMMITTED":
         _accrue(rules, batch, row)
     rows.put(notices, row)

@@ -188,6 +188,7 @@ agreements = ledger_table(
     field("digest", LargeBinary),
     field("own_index", BigInt),
     field("propose", LargeBinary),
+    field("terminate_index", BigInt),
     field("active_from_us", BigInt),
     field("active_until_us", BigInt),
     CheckConstraint(
@@ -196,7 +197,8 @@ agreements = ledger_table(
     ),
 )
 """Agreements of this brand, each version. `own_index` is that of our PROPOSE or ACCEPT, -1 for
-none; `propose` the bytes of the other brand's PROPOSE statement. Active half-open, as clearing's
+none, `terminate_index` that of our TERMINATE; `propose` the bytes of the other brand's PROPOSE
+statement. Active half-open, as clearing's
 AGREEMENT entry says: active_from_us <= t < active_until_us."""
 
 roster = ledger_table(

@@ -15,10 +15,8 @@ from typing import Any, ClassVar, Final
 from comity.errors import BadStatement, ComityError, NotFound, QuoteExpired
 from comity.ledger import entries
 from comity.ledger.command import Batch, Content
-from comity.ledger.heads import record_heads
 from comity.ledger.rows import Rows
 from comity.ledger.steps import Step
-from comity.ledger.store import KnownHead
 from comity.terms import agreements as arithmetic
 from comity.terms import quotes
 from comity.v1 import clearing_pb2, common_pb2
@@ -158,15 +156,13 @@ def _reserve(rules: Rules, batch: Batch, command: Reserve) -> bytes:
 class _End:
     """A decision is in hand. The row says whether it was carried out, so there is no id.
 
-    `proof` is the statement of the decision with its opening as it came, kept for the receipt;
-    `seen` are the heads that this reliance rests on.
+    `proof` is the statement of the decision with its opening as it came, kept for the receipt.
     """
 
     caller: ClassVar[str] = ""
     id: ClassVar[str] = ""
     decided: Decided
     proof: clearing_pb2.Decided
-    seen: tuple[KnownHead, ...] = ()
 
     def content(self) -> Mapping[str, Content]:
         return {"decision": self.decided.hash}
@@ -245,7 +241,6 @@ def _deliver(rules: Rules, batch: Batch, command: Deliver) -> bytes:
         "delivery_index": batch.size - 1,
     }
     rows.put(redemptions, row)
-    record_heads(rows, command.seen)
     return b""
 
 
@@ -291,7 +286,6 @@ def _fail(rules: Rules, batch: Batch, command: Fail) -> bytes:
     if after is State.REVERSED:
         row["reversed_points"] = row["points"]
     rows.put(redemptions, row)
-    record_heads(rows, command.seen)
     return b""
 
 
