@@ -13,6 +13,8 @@ from comity.v1 import member_pb2 as pb
 from comity.v1.entry_pb2 import SignedMandate
 from comity.v1.member_pb2_grpc import MemberServiceStub
 
+# ruff: noqa: A002  an id is called id
+
 ENROL_LABEL: Final = b"comity-enrol/v1\n"
 REDEEM_TIMEOUT_S: Final = 30.0
 
@@ -48,7 +50,7 @@ class MemberClient:
             request.profile.email = email
         return await self._stub.Enrol(request)
 
-    async def add_device(self, *, id: str, key: SigningKey, origin: str) -> str:  # noqa: A002
+    async def add_device(self, *, id: str, key: SigningKey, origin: str) -> str:
         """Admit another device key to the account; answers its key id."""
         request = pb.AddDeviceRequest(
             id=id, public_key=key.public.raw, signature=key.sign(enrol_message(origin, id))
@@ -58,7 +60,7 @@ class MemberClient:
     async def list_devices(self) -> Sequence[pb.Device]:
         return (await self._stub.ListDevices(pb.ListDevicesRequest())).devices
 
-    async def revoke_device(self, *, id: str, key_id: str) -> None:  # noqa: A002
+    async def revoke_device(self, *, id: str, key_id: str) -> None:
         """From now on nothing the key signs is accepted."""
         await self._stub.RevokeDevice(pb.RevokeDeviceRequest(id=id, key_id=key_id))
 

@@ -122,6 +122,15 @@ class Store:
             keys.save(path, key, self._passphrase, random=self._random)
         return keys.load(path, self._passphrase)
 
+    def put_key(self, origin: str, key: SigningKey) -> None:
+        """Keep a key made elsewhere for a brand. Raises Conflict if another one is there."""
+        path = self._key_path(origin)
+        files.make_folder(path.parent)
+        if not path.exists():
+            keys.save(path, key, self._passphrase, random=self._random)
+        elif keys.load(path, self._passphrase) != key:
+            raise Conflict(f"The wallet has another key for {origin} already: {path}.")
+
     def _key_path(self, origin: str) -> Path:
         network, _, participant = origin.rpartition("/")
         for part in (network, participant):

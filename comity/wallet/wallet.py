@@ -22,7 +22,7 @@ from pathlib import Path
 from comity.client.connection import Server, connect
 from comity.client.log import LogClient
 from comity.client.member import MemberClient
-from comity.client.session import key_name
+from comity.client.session import Session, key_name
 from comity.clock import Clock, system_clock
 from comity.errors import ComityError, Malformed, NotFound, Refused, Unavailable
 from comity.keys import Random, SigningKey
@@ -161,6 +161,19 @@ class Wallet:
             id=brand.enrolment_id, key=key, origin=brand.origin, name=name, email=email
         )
         brand = replace(brand, account=answer.account, key_id=answer.key_id or key_name(key))
+        self.store.keep_brand(brand)
+        return brand
+
+    async def adopt(self, brand: Brand, key: SigningKey) -> Brand:
+        """Use an account from this device too, with a key that another device has added to it."""
+        self.store.put_key(brand.origin, key)
+        channel = self._connect(self._server(brand), None)
+        try:
+            session = Session(channel, key=key, origin=brand.origin, clock=self._clock)
+            account = (await session.open()).subject
+        finally:
+            await channel.close()
+        brand = replace(brand, account=account, key_id=key_name(key))
         self.store.keep_brand(brand)
         return brand
 
@@ -316,14 +329,17 @@ class Wallet:
     def _channel(self, brand: Brand, *, session: bool) -> Channel:
         at = (brand.origin, session)
         if at not in self._channels:
-            server = Server(
-                address=brand.address,
-                roots_pem=self.store.networks()[brand.network].roots_pem.encode(),
-                server_name=brand.server_name,
-                origin=brand.origin,
-            )
-            self._channels[at] = self._connect(server, self.store.key(brand) if session else None)
+            key = self.store.key(brand) if session else None
+            self._channels[at] = self._connect(self._server(brand), key)
         return self._channels[at]
+
+    def _server(self, brand: Brand) -> Server:
+        return Server(
+            address=brand.address,
+            roots_pem=self.store.networks()[brand.network].roots_pem.encode(),
+            server_name=brand.server_name,
+            origin=brand.origin,
+        )
 
     def _only_roots(self) -> str:
         networks = self.store.networks()
