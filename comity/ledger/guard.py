@@ -72,7 +72,7 @@ class HeadFile:
     """A small fsynced file outside the database, with a head this log has signed.
 
     It catches a database that was restored alone. It is written after a commit, at most every
-    100 ms of batches (an fsync for each batch would halve the rate of small ones), when idle
+    100 ms of batches (an fsync for each would cost small batches about a fifth), when idle
     and at the end: it may lag the database, which is harmless, and never leads it. The seconds
     it may miss are covered by the heads that clearing knows. Two slots take turns, so a torn
     write leaves the other one.
