@@ -34,7 +34,7 @@ ACTIVE = "ACTIVE"
 
 
 class InForce:
-    """This brand's agreements in memory, for quotes; read again whenever the mirror changes them."""
+    """This brand's agreements in memory, for quotes; read again when the mirror changes them."""
 
     def __init__(self, store: LedgerStore) -> None:
         self._store = store
@@ -60,7 +60,7 @@ class InForce:
         kind: common_pb2.RedemptionKind.ValueType,
         at_us: int,
     ) -> common_pb2.AgreementTerms:
-        """The terms between this pair for this kind; the newest version. Raises AgreementInactive."""
+        """The newest terms between this pair for this kind. Raises AgreementInactive."""
         for row in reversed(self._rows):
             if (row["issuer"], row["acceptor"]) != (issuer, acceptor):
                 continue

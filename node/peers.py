@@ -1,0 +1,339 @@
+"""This brand's neighbours: who they are, how they are reached, and one courier for each errand.
+
+The roster comes from clearing's log alone. Every batch carries heads both ways; what the heads of
+others teach is kept until the next command, and stored in the same batch as what relies on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import select
+
+from comity.clock import Clock
+from comity.errors import (
+    BadStatement,
+    ComityError,
+    LedgerFault,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+    rebuild,
+)
+from comity.ledger import statements
+from comity.ledger.command import Answer, Command, Outcome
+from comity.ledger.heads import HeadKeeper
+from comity.ledger.queue import CommandQueue
+from comity.ledger.statements import Proven
+from comity.ledger.store import KnownHead, LedgerStore
+from comity.log.note import VerifierKey
+from comity.rpc.channel import Channel, stub
+from comity.rpc.courier import Courier
+from comity.v1 import clearing_pb2, common_pb2, peer_pb2
+from comity.v1.clearing_pb2_grpc import ClearingServiceStub
+from comity.v1.peer_pb2_grpc import PeerServiceStub
+from node.gate import Gate
+from node.mirror import Hear
+from node.redemption_tables import roster
+
+CLEARING: Final = "clearing"
+PULSE_EVERY_S: Final = 1.0
+
+T = TypeVar("T")
+
+Connect = Callable[[str, str], Channel]
+"""`connect(participant, address)`: a channel to its peer listener; connects when first used."""
+
+
+class Roster:
+    """Who is admitted, in memory; read again whenever the mirror changes it."""
+
+    def __init__(self, store: LedgerStore, *, own: VerifierKey, clearing: VerifierKey) -> None:
+        self._store = store
+        self._fixed = {own.name: own, clearing.name: clearing}
+        self._keys: dict[str, VerifierKey] = {}
+        self._rows: dict[str, dict[str, Any]] = {}
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the table again."""
+        query = select(roster).where(roster.c.ledger == self._store.ledger)
+        with self._store.engine.connect() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        self._rows = {row["participant"]: row for row in rows}
+        self._keys = {
+            row["origin"]: VerifierKey.parse(row["vkey"]) for row in rows if not row["revoked"]
+        }
+
+    def verifier_of(self, origin: str) -> VerifierKey:
+        """The key of a log. Raises NotFound for one that is not admitted."""
+        found = self._fixed.get(origin) or self._keys.get(origin)
+        if found is None:
+            raise NotFound(f"{origin} is not a log of this network, as far as is known here.")
+        return found
+
+    def origin_of(self, participant: str) -> str:
+        """The log of a participant. Raises NotFound."""
+        return str(self._row(participant)["origin"])
+
+    def address_of(self, participant: str) -> str:
+        """Where its peer listener answers. Raises NotFound."""
+        return str(self._row(participant)["peer_address"])
+
+    def key_hash_of(self, participant: str) -> bytes:
+        """SHA-256 of the public key of its certificate. Raises NotFound."""
+        return bytes(self._row(participant)["tls_key_hash"])
+
+    def _row(self, participant: str) -> dict[str, Any]:
+        row = self._rows.get(participant)
+        if row is None or row["revoked"]:
+            raise NotFound(f"{participant} is not a participant of this network.")
+        return row
+
+
+class Peers:
+    """The way to clearing and to every other brand."""
+
+    def __init__(
+        self,
+        *,
+        network: str,
+        participant: str,
+        roster: Roster,
+        heads: HeadKeeper,
+        queue: CommandQueue,
+        gate: Gate,
+        connect: Connect,
+        clearing: Channel,
+        clock: Clock,
+    ) -> None:
+        self.network = network
+        self.participant = participant
+        self.roster = roster
+        self.heads = heads
+        self.gate = gate
+        self.clearing_origin = f"{network}/{CLEARING}"
+        self.clearing: Any = stub(ClearingServiceStub, clearing)
+        self._queue = queue
+        self._connect = connect
+        self._clock = clock
+        self._channels: dict[str, tuple[str, Channel]] = {CLEARING: ("", clearing)}
+        self._stubs: dict[str, Any] = {}
+        self._seen: list[KnownHead] = []
+        self._pulsed_size = -1
+        self._holds: dict[str, Courier[peer_pb2.HoldRequest, common_pb2.Statement]] = {}
+        self._notices: dict[str, Courier[peer_pb2.PledgeNotice, None]] = {}
+        self.claims: Courier[clearing_pb2.ClaimItem, clearing_pb2.Decided] = Courier(self._claim)
+        self.reports: Courier[int, None] = Courier(self._report)
+        self.resolves: Courier[clearing_pb2.RedemptionKey, clearing_pb2.ResolveResult] = Courier(
+            self._resolve
+        )
+
+    # --- errands ----------------------------------------------------------------------
+
+    def holds(self, issuer: str) -> Courier[peer_pb2.HoldRequest, common_pb2.Statement]:
+        """Asks an issuer to set points aside."""
+        if issuer not in self._holds:
+            self._holds[issuer] = Courier(lambda items: self._place_holds(issuer, items))
+        return self._holds[issuer]
+
+    def notices(self, issuer: str) -> Courier[peer_pb2.PledgeNotice, None]:
+        """Tells an issuer of pledges."""
+        if issuer not in self._notices:
+            self._notices[issuer] = Courier(lambda items: self._deliver_pledges(issuer, items))
+        return self._notices[issuer]
+
+    async def offer(self, brand: str, statement: common_pb2.Statement) -> None:
+        """Show another brand a PROPOSE, ACCEPT or TERMINATE."""
+        origin = self.roster.origin_of(brand)
+        response = await _ask(
+            self._peer(brand).OfferAgreement(
+                peer_pb2.OfferAgreementRequest(heads=self.heads.mine(origin), statement=statement)
+            )
+        )
+        self.hear(origin, response.heads)
+
+    async def ask_clearing(self, method: str, request: Any) -> Any:
+        """One RPC of ClearingService that carries heads; `heads` is filled in and heard."""
+        request.heads.CopyFrom(self.heads.mine(self.clearing_origin))
+        response = await _ask(getattr(self.clearing, method)(request))
+        self.hear(self.clearing_origin, response.heads)
+        return response
+
+    async def follow(self, *, start: int, limit: int, wait_ms: int) -> clearing_pb2.FollowResponse:
+        """A page of clearing's log."""
+        request = clearing_pb2.FollowRequest(
+            heads=self.heads.mine(self.clearing_origin),
+            from_index=start,
+            limit=limit,
+            wait_ms=wait_ms,
+        )
+        response: clearing_pb2.FollowResponse = await _ask(
+            self.clearing.Follow(request, timeout=wait_ms / 1_000 + 10.0)
+        )
+        self.hear(self.clearing_origin, response.heads)
+        return response
+
+    # --- heads ------------------------------------------------------------------------
+
+    def hear(self, origin: str, exchange: common_pb2.HeadExchange) -> None:
+        """Take in the other side's heads. Raises BadStatement; a LedgerFault shuts the gate."""
+        try:
+            self._seen += self.heads.hear(origin, exchange)
+        except LedgerFault as fault:
+            self.gate.shut(fault)
+            raise
+
+    def see(self, statement: common_pb2.Statement, origin: str) -> Proven:
+        """Verify a statement of a log, whoever brought it. Raises BadStatement."""
+        proven, learnt = self.heads.see(statement, origin)
+        self._seen += learnt
+        return proven
+
+    async def submit_all(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Commit commands, in one batch with the heads that they may rely on."""
+        if not self._seen:
+            return await self._queue.submit_all(commands)
+        hear = Hear(seen=tuple(self._seen))
+        self._seen = []
+        first, *rest = await self._queue.submit_all([hear, *commands])
+        if isinstance(first, ComityError):
+            self._seen = [*hear.seen, *self._seen]
+        return rest
+
+    async def submit(self, command: Command) -> Answer:
+        """As `submit_all`, for one command; raises the error it was answered."""
+        (outcome,) = await self.submit_all((command,))
+        if isinstance(outcome, ComityError):
+            raise outcome
+        return outcome
+
+    async def prove(self, indices: Sequence[int]) -> list[common_pb2.Statement]:
+        """Statements of our own entries, all under one head."""
+        proven = await self._queue.prove(indices)
+        return [
+            statements.make(
+                entry.body, index=entry.index, hashes=entry.path, checkpoint=proven.head.note
+            )
+            for entry in proven.entries
+        ]
+
+    async def pulse(self) -> None:
+        """Exchange heads with clearing; the first one to succeed opens the gate."""
+        size = self._queue.store.head().size
+        await self.ask_clearing("Pulse", clearing_pb2.PulseRequest())
+        self._pulsed_size = size
+        self.gate.open()
+
+    async def run(self) -> None:
+        """Pulse at once, then every second in which our log grew. Raises a fault of our ledger."""
+        while True:
+            if not self.gate.is_open or self._queue.store.head().size != self._pulsed_size:
+                try:
+                    await self.pulse()
+                except LedgerFault:
+                    raise
+                except ComityError:
+                    # Clearing is away, or not the clearing we know; the next second asks again.
+                    await asyncio.sleep(0)
+            await asyncio.sleep(PULSE_EVERY_S)
+
+    async def close(self) -> None:
+        """Stop the couriers and close the channels."""
+        couriers: Iterable[Courier[Any, Any]] = (
+            self.claims,
+            self.reports,
+            self.resolves,
+            *self._holds.values(),
+            *self._notices.values(),
+        )
+        for courier in couriers:
+            await courier.close()
+        for _, channel in self._channels.values():
+            await channel.close()
+
+    # --- sending ----------------------------------------------------------------------
+
+    def _peer(self, participant: str) -> Any:
+        """The stub for a brand, at the address that the roster has now."""
+        address = self.roster.address_of(participant)
+        known = self._channels.get(participant)
+        if known is None or known[0] != address:
+            channel = self._connect(participant, address)
+            self._channels[participant] = (address, channel)
+            self._stubs[participant] = stub(PeerServiceStub, channel)
+        return self._stubs[participant]
+
+    async def _place_holds(
+        self, issuer: str, items: Sequence[peer_pb2.HoldRequest]
+    ) -> list[common_pb2.Statement | ComityError]:
+        origin = self.roster.origin_of(issuer)
+        request = peer_pb2.PlaceHoldsRequest(heads=self.heads.mine(origin), holds=items)
+        response = await _ask(self._peer(issuer).PlaceHolds(request))
+        self.hear(origin, response.heads)
+        return [
+            result.hold if result.WhichOneof("result") == "hold" else failed(result.failure)
+            for result in response.results
+        ]
+
+    async def _deliver_pledges(
+        self, issuer: str, items: Sequence[peer_pb2.PledgeNotice]
+    ) -> list[ComityError | None]:
+        origin = self.roster.origin_of(issuer)
+        request = peer_pb2.DeliverPledgesRequest(heads=self.heads.mine(origin), pledges=items)
+        response = await _ask(self._peer(issuer).DeliverPledges(request))
+        self.hear(origin, response.heads)
+        return [
+            failed(result.failure) if result.HasField("failure") else None
+            for result in response.results
+        ]
+
+    async def _claim(
+        self, items: Sequence[clearing_pb2.ClaimItem]
+    ) -> list[clearing_pb2.Decided | ComityError]:
+        response = await self.ask_clearing("Claim", clearing_pb2.ClaimRequest(claims=items))
+        return [
+            result.decided if result.WhichOneof("result") == "decided" else failed(result.failure)
+            for result in response.results
+        ]
+
+    async def _report(self, indices: Sequence[int]) -> list[ComityError | None]:
+        deliveries = await self.prove(indices)
+        response = await self.ask_clearing(
+            "Report", clearing_pb2.ReportRequest(deliveries=deliveries)
+        )
+        return [
+            failed(result.failure) if result.HasField("failure") else None
+            for result in response.results
+        ]
+
+    async def _resolve(
+        self, keys: Sequence[clearing_pb2.RedemptionKey]
+    ) -> list[clearing_pb2.ResolveResult | ComityError]:
+        response = await self.ask_clearing("Resolve", clearing_pb2.ResolveRequest(keys=keys))
+        return list(response.results)
+
+
+def failed(failure: common_pb2.Failure) -> ComityError:
+    """The error in an item's result."""
+    if not failure.code:
+        return BadStatement("The neighbour answered an item with neither result nor failure.")
+    return _ours(
+        rebuild(failure.code, failure.message, field=failure.field, metadata=dict(failure.metadata))
+    )
+
+
+async def _ask(call: Awaitable[T]) -> T:
+    """The answer of a call; what is wrong with the neighbour itself is `Unavailable` to us."""
+    try:
+        return await call
+    except ComityError as error:
+        raise _ours(error) from error
+
+
+def _ours(error: ComityError) -> ComityError:
+    if isinstance(error, LedgerFault | Unauthenticated) or type(error) is ComityError:
+        return Unavailable(f"The neighbour cannot answer now: {error.message}")
+    return error
