@@ -1,0 +1,1 @@
+"""The steps from each release's schema of a node to the next."""
