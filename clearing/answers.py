@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from clearing import record
 from clearing.store import ClearingStore
@@ -59,20 +60,35 @@ class Statements:
     ) -> tuple[Head, list[Decided | ComityError]]:
         """What claims were answered, as this participant may see it, in order."""
         answers = [one for one in outcomes if isinstance(one, Answer)]
+        opened = {
+            record.index_in(one.body): opening
+            for one in answers
+            if (opening := record.opening_in(one.body)) is not None
+        }
         indices = [record.index_in(one.body) for one in answers]
-        head, shown = await self.show(participant, indices)
+        head, shown = await self.show(participant, indices, opened=opened)
         return head, [
             shown[record.index_in(one.body)] if isinstance(one, Answer) else one for one in outcomes
         ]
 
     async def show(
-        self, participant: str, indices: Sequence[int]
+        self,
+        participant: str,
+        indices: Sequence[int],
+        *,
+        opened: Mapping[int, DecisionOpening] = MappingProxyType({}),
     ) -> tuple[Head, Mapping[int, Decided]]:
-        """Decisions with the part of their openings that concerns this participant."""
+        """Decisions with the part of their openings that concerns this participant.
+
+        `opened` are openings at hand already; the others are looked up.
+        """
         head, made = await self.prove(indices)
-        openings = await self._read(lambda: self._store.openings(made))
+        closed = [index for index in made if index not in opened]
+        found = dict(opened)
+        if closed:
+            found |= await self._read(lambda: self._store.openings(closed))
         return head, {
-            index: _decided(participant, statement, openings.get(index))
+            index: _decided(participant, statement, found.get(index))
             for index, statement in made.items()
         }
 

@@ -153,7 +153,7 @@ class Claims:
         )
         written = record.write(batch, subject, verdict, origin=self._origin)
         _put_redemption(batch, subject, verdict, written)
-        return record.answer(written.index, written.opening)
+        return record.answer_new(written)
 
     def _pledge(self, batch: Batch, command: DecidePledge) -> bytes:
         pledge, rows = command.pledge.entry.pledge, batch.rows
@@ -171,7 +171,7 @@ class Claims:
         )
         written = record.write(batch, subject, verdict, origin=self._origin)
         _put_redemption(batch, subject, verdict, written)
-        return record.answer(written.index, written.opening)
+        return record.answer_new(written)
 
     def _abort(self, batch: Batch, command: DecideAbort) -> bytes:
         issuer, acceptor, redemption_id = command.key
@@ -195,7 +195,7 @@ class Claims:
         )
         written = record.write(batch, subject, verdict, origin=self._origin)
         _put_redemption(batch, subject, verdict, written)
-        return record.answer(written.index)
+        return record.answer_new(written)
 
     def _return(self, batch: Batch, command: DecideReturn) -> bytes:
         returned, rows = command.returned.entry.returned, batch.rows
@@ -266,7 +266,7 @@ class Claims:
         )
         written = record.write(batch, subject, verdict, origin=self._origin)
         put_reversed(rows, decided, written)
-        return record.answer(written.index, written.opening)
+        return record.answer_new(written)
 
     def report(self, batch: Batch, command: ReportDelivery) -> None:
         """Take note of a DELIVERY. Raises Conflict for a second one, AlreadyDecided too late."""

@@ -278,17 +278,18 @@ class Admit:
     id: str
     admit: entry_pb2.Admit
     caps: tuple[tuple[str, int], ...] = ()
+    certificate: bytes = b""
 
     def content(self) -> Mapping[str, Content]:
         body = self.admit
         return {
             "participant": body.participant,
             "vkey": body.vkey,
-            "certificate_request": body.tls_key_hash,
+            "tls_key_hash": body.tls_key_hash,
             "display_name": body.display_name,
             "peer_address": body.peer_address,
             "public_address": body.public_address,
-            "caps": [list(cap) for cap in self.caps],
+            "caps": self.caps,
         }
 
 

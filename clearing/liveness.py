@@ -68,11 +68,15 @@ class Liveness:
     def require_heard(self, *participants: str) -> None:
         """Raises NotHeard for a brand that has not exchanged heads since this process started."""
         for participant in participants:
-            if not self._heads.heard(self._roster.member(participant).origin):
+            if not self.has_heard(participant):
                 raise NotHeard(
                     f"Clearing has started and not yet heard {participant}; repeat the claim.",
                     metadata={"participant": participant},
                 )
+
+    def has_heard(self, *participants: str) -> bool:
+        """Whether all of these brands have exchanged heads since this process started."""
+        return all(self._heads.heard(self._roster.member(name).origin) for name in participants)
 
     def require_linked(self, participant: str) -> None:
         """Raises NotHeard once a head of this brand has waited too long for its link."""

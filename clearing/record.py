@@ -33,6 +33,7 @@ Key = tuple[str, str, str]
 Row = dict[str, Any]
 
 _INDEX_BYTES = 8
+_OPENING = b"\x01"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,15 +155,32 @@ def opening_for(
 # --- what a decided command answers ---------------------------------------------------------
 
 
-def answer(index: int, opening: DecisionOpening | None = None) -> bytes:
-    """The answer of a command: the index of its entry, and a new decision's opening."""
-    tail = opening.SerializeToString() if opening is not None else b""
-    return index.to_bytes(_INDEX_BYTES, "big") + tail
+def answer(index: int) -> bytes:
+    """The answer of a command: the index of the entry to show."""
+    return index.to_bytes(_INDEX_BYTES, "big")
+
+
+def answer_new(written: Written) -> bytes:
+    """The answer of a claim decided just now, with its opening, so that nobody looks it up."""
+    tail = written.opening.SerializeToString() if written.opening is not None else b""
+    return answer(written.index) + _OPENING + tail
 
 
 def index_in(body: bytes) -> int:
     """The entry's index in an answer."""
     return int.from_bytes(body[:_INDEX_BYTES], "big")
+
+
+def tail_of(body: bytes) -> bytes:
+    """What stands behind the index in an answer."""
+    return body[_INDEX_BYTES:]
+
+
+def opening_in(body: bytes) -> DecisionOpening | None:
+    """The opening in an answer; None where it has to be looked up."""
+    if body[_INDEX_BYTES : _INDEX_BYTES + 1] != _OPENING:
+        return None
+    return DecisionOpening.FromString(body[_INDEX_BYTES + 1 :])
 
 
 # --- inside ---------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Migrations of clearing's database, from any release to the newest."""
