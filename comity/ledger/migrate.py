@@ -12,7 +12,7 @@ from typing import Any
 
 from alembic import command, context
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, MetaData, inspect
+from sqlalchemy import ClauseElement, Connection, Engine, MetaData, inspect
 from sqlalchemy.schema import CheckConstraint
 
 from comity.ledger.engine import writer
@@ -105,7 +105,14 @@ def ledger_first(metadata: MetaData) -> list[str]:
 
 
 def _sorted(items: Any) -> list[str]:
-    return sorted(repr(sorted(item.items())) for item in items)
+    return sorted(repr(_plain(item)) for item in items)
+
+
+def _plain(value: Any) -> Any:
+    """A reflected value with the text of the conditions in it, such as a partial index's."""
+    if isinstance(value, dict):
+        return sorted((name, _plain(part)) for name, part in value.items())
+    return str(value) if isinstance(value, ClauseElement) else value
 
 
 def _options(connection: Connection, table: str) -> str:
