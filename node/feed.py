@@ -21,7 +21,7 @@ from typing import Final
 from sqlalchemy import select
 
 from comity.errors import BadStatement, ComityError, LedgerFault, Unavailable
-from comity.ledger.command import Command
+from comity.ledger.command import Command, Outcome
 from comity.ledger.runner import Runner
 from comity.ledger.store import LedgerStore
 from comity.log.checkpoint import Checkpoint, read_checkpoint, verify_extension
@@ -127,8 +127,12 @@ class Feed:
             applied=self._applied,
             reported=self._reported(),
         )
-        await self._commit(command, leaves)
+        doing = self._effects(leaves)
+        mirrored, *outcomes = await self._peers.submit_all([command, *doing])
+        if isinstance(mirrored, ComityError):
+            raise mirrored
         self._edge, self._note, self._last_seq = edge, note, last_seq
+        self._settle(doing, outcomes)
         self._applied = edge.size
         # 6. The listeners.
         self._tell(leaves)
@@ -138,7 +142,7 @@ class Feed:
         """Submit the effects that a crash may have left undone."""
         while self._applied < self.size:
             leaves = await self._read(lambda: self.leaves(self._applied, PAGE))
-            await self._commit(None, leaves)
+            await self._carry_out(leaves)
             self._applied = leaves[-1].index + 1
             self._tell(leaves)
 
@@ -152,7 +156,7 @@ class Feed:
         leaves = await self._read(lambda: self.leaves(decided.index, 1))
         if leaves[0].hash != decided.hash:
             raise BadStatement("Clearing showed a decision that is not the one in its log.")
-        await self._commit(None, leaves)
+        await self._carry_out(leaves)
 
     # --- the mirror -------------------------------------------------------------------
 
@@ -234,16 +238,19 @@ class Feed:
             raise BadStatement("Clearing's page is not linked to the head it came with.")
         verify_extension(ours, head, tuple(page.link.hashes))
 
-    async def _commit(self, page: Mirror | None, leaves: Sequence[Leaf]) -> None:
-        doing: list[Command] = [one for leaf in leaves for one in effects(self._rules, leaf)]
-        first: list[Command] = [page] if page is not None else []
-        outcomes = await self._peers.submit_all([*first, *doing])
-        for command, outcome in zip([*first, *doing], outcomes, strict=True):
+    def _effects(self, leaves: Sequence[Leaf]) -> list[Command]:
+        return [one for leaf in leaves for one in effects(self._rules, leaf)]
+
+    async def _carry_out(self, leaves: Sequence[Leaf]) -> None:
+        doing = self._effects(leaves)
+        self._settle(doing, await self._peers.submit_all(doing))
+
+    def _settle(self, doing: Sequence[Command], outcomes: Sequence[Outcome]) -> None:
+        """Alarm for what did not fit; raises what must be submitted again."""
+        for command, outcome in zip(doing, outcomes, strict=True):
             if isinstance(outcome, Unavailable | LedgerFault):
                 raise outcome
             if isinstance(outcome, ComityError):
-                if command is page:
-                    raise outcome
                 self._alarm(f"{command.step.value} by clearing's feed", outcome)
 
     def _tell(self, leaves: Sequence[Leaf]) -> None:

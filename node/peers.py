@@ -210,6 +210,10 @@ class Peers:
             raise outcome
         return outcome
 
+    def own_size(self) -> int:
+        """How many entries our own log has."""
+        return self._queue.store.head().size
+
     async def prove(self, indices: Sequence[int]) -> list[common_pb2.Statement]:
         """Statements of our own entries, all under one head."""
         proven = await self._queue.prove(indices)
@@ -222,7 +226,7 @@ class Peers:
 
     async def pulse(self) -> None:
         """Exchange heads with clearing; the first one to succeed opens the gate."""
-        size = self._queue.store.head().size
+        size = self.own_size()
         await self.ask_clearing("Pulse", clearing_pb2.PulseRequest())
         self._pulsed_size = size
         self.gate.open()
@@ -230,7 +234,7 @@ class Peers:
     async def run(self) -> None:
         """Pulse at once, then every second in which our log grew. Raises a fault of our ledger."""
         while True:
-            if not self.gate.is_open or self._queue.store.head().size != self._pulsed_size:
+            if not self.gate.is_open or self.own_size() != self._pulsed_size:
                 try:
                     await self.pulse()
                 except LedgerFault:

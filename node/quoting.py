@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from comity.errors import Forbidden, MandateRejected, QuoteExpired
+from comity.errors import Forbidden, MandateRejected
 from comity.keys import Random
 from comity.ledger import entries
 from comity.terms import agreements as arithmetic
@@ -52,6 +52,7 @@ class Asked:
     reward_id: str
     quantity: int
     destination: str
+    mandate_ends_us: int
 
     @property
     def redemption_id(self) -> str:
@@ -101,21 +102,19 @@ class Quoting:
             reward_salt=salt,
         )
 
-    def check(self, request: member_pb2.RedeemRequest, *, now_us: int) -> Asked:
+    def check(self, request: member_pb2.RedeemRequest) -> Asked:
         """What is asked for, if the quote is ours and mandate and reward belong to it.
 
-        Raises Forbidden for a quote or pickup key that is not ours, QuoteExpired,
-        MandateRejected, BadStatement.
+        Time is not looked at: who repeats a request later still gets its answer. Raises
+        Forbidden for a quote or pickup key that is not ours, MandateRejected, BadStatement.
         """
         seal = self._hmac(_QUOTE_DOMAIN, request.quote)
         if not hmac.compare_digest(seal, request.seal):
             raise Forbidden("This quote was not given here; ask for one.", field="seal")
         quote = quotes.read(request.quote)
         self.check_pickup_key(quote.redemption_id, request.pickup_key)
-        if now_us >= quote.expires_at_us:
-            raise QuoteExpired("The quote has expired; ask for a new one.")
         mandate = mandates.read(request.mandate)
-        mandates.check(mandate, quote, quote_digest=quotes.digest(request.quote), now_us=now_us)
+        mandates.check(mandate, quote, quote_digest=quotes.digest(request.quote), now_us=0)
         reward_id, quantity = self._subject(request, quote)
         if quote.reward != entries.seal_reward(reward_id, quantity, request.reward_salt):
             raise MandateRejected("The quote is for another reward.", field="reward_id")
@@ -126,6 +125,7 @@ class Quoting:
             reward_id=request.reward_id if quote.kind != _EXCHANGE else "",
             quantity=quantity,
             destination=_destination(request, quote, mandate),
+            mandate_ends_us=mandate.not_after_us,
         )
 
     def pickup_key(self, redemption_id: str) -> bytes:

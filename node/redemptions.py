@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Final
 
-from comity.errors import BadStatement, ComityError, NotFound, QuoteExpired
+from comity.errors import BadStatement, ComityError, MandateRejected, NotFound, QuoteExpired
 from comity.ledger import entries
 from comity.ledger.command import Batch, Content
 from comity.ledger.rows import Rows
@@ -115,6 +115,8 @@ def _reserve(rules: Rules, batch: Batch, command: Reserve) -> bytes:
     asked, quote, rows = command.asked, command.asked.quote, batch.rows
     if batch.now_us >= quote.expires_at_us:
         raise QuoteExpired("The quote has expired; ask for a new one.")
+    if batch.now_us >= asked.mandate_ends_us:
+        raise MandateRejected("The mandate has expired; sign a new one.", field="not_after_us")
     terms = terms_in_force(rows, quote.agreement_id, quote.agreement_version, quote.issued_at_us)
     quotes.check_figures(quote, terms, network=rules.network)
     if asked.destination:

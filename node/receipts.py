@@ -1,0 +1,57 @@
+"""What a member is shown of a redemption: its state, its vouchers, its receipt.
+
+A receipt is three statements as tlog-proof files: HOLD, DECISION, DELIVERY. It verifies offline,
+years later, without asking anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from comity.ledger.statements import to_tlog_proof
+from comity.v1 import clearing_pb2, common_pb2, member_pb2
+from node.redemptions import State
+
+
+def redemption_message(
+    row: Mapping[str, Any], *, acceptor: str, delivery: common_pb2.Statement | None
+) -> member_pb2.Redemption:
+    """A redemption's row as its member sees it. `delivery` is the statement of its DELIVERY."""
+    shown = member_pb2.Redemption(
+        redemption_id=row["redemption_id"],
+        state=state_of(row),
+        points=row["points"],
+        reversed_points=row["reversed_points"],
+        issuer=row["issuer"],
+        acceptor=acceptor,
+    )
+    if row["state"] == State.DELIVERED:
+        shown.vouchers.extend(row["vouchers"].split())
+    if row["failure"]:
+        shown.failure.CopyFrom(common_pb2.Failure.FromString(row["failure"]))
+    statements = []
+    if row["hold"]:
+        statements.append(common_pb2.Statement.FromString(row["hold"]))
+    if row["decision"]:
+        decided = clearing_pb2.Decided.FromString(row["decision"])
+        statements.append(decided.decision)
+        shown.points_salt = decided.opening.points_salt
+    if delivery is not None:
+        statements.append(delivery)
+    shown.receipt.extend([to_tlog_proof(one) for one in statements])
+    return shown
+
+
+def state_of(row: Mapping[str, Any]) -> member_pb2.RedemptionState.ValueType:
+    """The state of a redemption's row, as members know it."""
+    state = State(row["state"])
+    if state is State.RESERVED:
+        return member_pb2.REDEMPTION_STATE_PENDING
+    if state is State.FAILED:
+        return member_pb2.REDEMPTION_STATE_FAILED
+    if row["reversed_points"] >= row["points"]:
+        return member_pb2.REDEMPTION_STATE_REVERSED
+    if row["reversed_points"]:
+        return member_pb2.REDEMPTION_STATE_PARTLY_REVERSED
+    return member_pb2.REDEMPTION_STATE_DELIVERED
