@@ -145,10 +145,9 @@ class Replay:
         self.lots: dict[str, LotState] = {}
         self.holds: dict[int, HoldState] = {}
         self.pledges: dict[int, tuple[bytes, entry_pb2.Pledge]] = {}
-        self.returns: dict[int, bytes] = {}
+        self.returns: dict[int, tuple[bytes, int]] = {}
         self.effects: list[Effect] = []
         self._deliveries: dict[int, Effect] = {}
-        self._returned: dict[int, int] = {}
         self._once: set[tuple[str, str]] = set()
 
     # --- the fold -----------------------------------------------------------------------
@@ -323,16 +322,14 @@ class Replay:
         self._deliveries[index] = effect
 
     def _return(self, index: int, leaf: bytes, body: entry_pb2.Return, secrets: object) -> None:
-        self.returns[index] = leaf
-        before = self._returned.get(body.delivery_index, 0)
-        self._returned[body.delivery_index] = body.cumulative_points
+        self.returns[index] = (leaf, body.cumulative_points)
         # A RETURN of a pledged accrual names no delivery: there the partner delivered nothing.
         delivery = self._deliveries.get(body.delivery_index)
-        if delivery is not None:
-            if (delivery.issuer, delivery.redemption_id) != (body.issuer, body.redemption_id):
-                self._contradicts("I12", index, "returns another redemption's delivery")
-            elif body.cumulative_points <= before:
-                self._contradicts("I12", index, "returns no more than was returned before")
+        if delivery is not None and (delivery.issuer, delivery.redemption_id) != (
+            body.issuer,
+            body.redemption_id,
+        ):
+            self._contradicts("I12", index, "returns another redemption's delivery")
         self._effect("returned", index, leaf, body, points=body.cumulative_points)
 
     def _accrual(self, index: int, leaf: bytes, body: entry_pb2.Accrual, secrets: object) -> None:

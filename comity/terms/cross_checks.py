@@ -34,6 +34,7 @@ def cross_check(
     return (
         found.check("I4", good=f"Effects and decisions agree: {known}."),
         found.check("I7", good="The books of issuers, acceptors and clearing agree."),
+        found.check("I12", good="Reversals add up to the returns they cite."),
         found.check("I13", good="Every COMMITTED rests on an entry in its payer's log."),
     )
 
@@ -102,8 +103,11 @@ def _check_payer(
     if brand is None or brand.origin != cites.origin:
         return
     if decided.outcome not in (COMMITTED, ABORTED):
-        if brand.returns.get(cites.index) != cites.leaf:
+        leaf, cumulative = brand.returns.get(cites.index, (b"", 0))
+        if leaf != cites.leaf:
             wrong("I13", "cites a RETURN that is not in the acceptor's log")
+        elif decided.points is not None and clearing.reversed_until(decided) != cumulative:
+            wrong("I12", f"does not bring what is reversed to the {cumulative} of its RETURN")
         return
     if decided.kind == ACCRUAL:
         leaf, pledge = brand.pledges.get(cites.index, (b"", None))

@@ -324,6 +324,14 @@ class DecisionReplay:
 
     # --- the result ---------------------------------------------------------------------
 
+    def reversed_until(self, decided: Decided) -> int:
+        """The points of its redemption reversed by `decided` and those before it."""
+        return sum(
+            abs(one.points or 0)
+            for one in self.reversals[decided.key]
+            if one.index <= decided.index
+        )
+
     def checks(self) -> tuple[Check, ...]:
         """What the log says of the invariants."""
         rules = {

@@ -27,7 +27,8 @@ CLEARING = "clearing"
 class LogPass:
     """One pass over a log from its first entry, in pages; nothing but the right edge is kept.
 
-    `replay` is the fold so far, `tree` the hashes, `findings` what contradicts.
+    `replay` is the fold so far, `tree` the hashes, `findings` what contradicts, `page` the kind
+    and time of each entry taken last, None for one that is no entry.
     """
 
     def __init__(self, origin: str, *, opened: bool) -> None:
@@ -36,6 +37,7 @@ class LogPass:
         self.tree = TileTree(0, lambda level, index: b"")
         self._is_clearing = origin.partition("/")[2] == CLEARING
         self._opened = opened
+        self.page: list[tuple[str, int] | None] = []
         kind = DecisionReplay if self._is_clearing else Replay
         self.replay: AnyReplay = kind(origin, opened=opened, findings=self.findings)
 
@@ -50,21 +52,24 @@ class LogPass:
         """Take the next entries; returns their leaf hashes and the tiles these changed."""
         index = self.tree.size
         leaves = [leaf_hash(body) for body in bodies]
-        for body, leaf, opening in zip(bodies, leaves, openings, strict=False):
-            self._read(index, body, leaf, opening)
-            index += 1
+        self.page = [
+            self._read(index, *one)
+            for index, one in enumerate(zip(bodies, leaves, openings, strict=False), index)
+        ]
         return leaves, self.tree.append(leaves)
 
-    def _read(self, index: int, data: bytes, leaf: bytes, opening: bytes | None) -> None:
+    def _read(
+        self, index: int, data: bytes, leaf: bytes, opening: bytes | None
+    ) -> tuple[str, int] | None:
         try:
             entry = entry_bytes.decode_but_legs(data, origin=self.origin)
         except BadStatement as error:
             self._wrong("entries", index, f"is none: {error.message}")
-            return
+            return None
         kind = entry.WhichOneof("body")
         if kind is None or (kind in BRAND_KINDS) is self._is_clearing:
             self._wrong("entries", index, f"is a {kind}, which has no place in this log.")
-            return
+            return None
         secret = None
         if self._opened:
             try:
@@ -72,6 +77,7 @@ class LogPass:
             except DecodeError:
                 self._wrong("openings", index, "has an opening that does not parse.")
         self.replay.add(index, entry, kind=kind, leaf=leaf, opening=secret)
+        return kind, entry.at_us
 
     def checks(self, *, final: bool = False) -> tuple[Check, ...]:
         """What the entries alone say."""
@@ -118,6 +124,7 @@ def log(
         checks=(*_head_checks(taken, checkpoint, verifier), *taken.checks(final=final)),
         figures={"entries": taken.size},
         replay=taken.replay,
+        note=checkpoint,
     )
 
 

@@ -17,12 +17,17 @@ AnyReplay = Replay | DecisionReplay
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The checks on one subject. `replay` is the folded log, where a log was read in full."""
+    """The checks on one subject.
+
+    `replay` is the folded log, where a log was read in full; `note` the signed head it was read
+    under, for whoever wants to compare a later one with it.
+    """
 
     subject: str
     checks: tuple[Check, ...]
     figures: Mapping[str, int] = field(default_factory=dict)
     replay: AnyReplay | None = field(default=None, compare=False, repr=False)
+    note: bytes = field(default=b"", repr=False)
 
     @property
     def passed(self) -> bool:
