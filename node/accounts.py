@@ -5,8 +5,8 @@ lot and the account's balance, and is remembered for the member's statement and 
 class; `append` seals the legs and writes all of it. So no rule can move points without an entry,
 nor write an entry which the rows do not follow.
 
-Whatever touches an account first calls `settle`: points whose time has come mature or expire, by
-entries of their own, before the rule looks at the account. The sweep does the same for accounts
+Whatever looks at an account's lots first calls `settle`: points whose time has come mature or
+expire, by entries of their own, before the rule looks. The sweep does the same for accounts
 which nobody touches, so no answer depends on when it ran.
 """
 
@@ -70,9 +70,15 @@ def max_legs(unit: str) -> int:
 def prefetch_accounts(rules: Rules, rows: Rows, names: Iterable[str]) -> None:
     """Load what any rule about these accounts needs: member, balance, open lots, totals."""
     wanted = list(dict.fromkeys(names))
+    prefetch_balances(rules, rows, wanted)
+    rows.load_where(lots, ("account", "open"), [(name, 1) for name in wanted])
+
+
+def prefetch_balances(rules: Rules, rows: Rows, names: Iterable[str]) -> None:
+    """As `prefetch_accounts` without the lots, for rules that only add points."""
+    wanted = list(dict.fromkeys(names))
     rows.load(members, [(name,) for name in wanted])
     rows.load(accounts, [(name, rules.unit) for name in wanted])
-    rows.load_where(lots, ("account", "open"), [(name, 1) for name in wanted])
     prefetch_totals(rules, rows)
 
 

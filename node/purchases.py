@@ -24,6 +24,7 @@ from node.accounts import (
     member,
     open_lots,
     prefetch_accounts,
+    prefetch_balances,
     settle,
 )
 from node.book import Handler, Handlers, Rules
@@ -35,8 +36,9 @@ from node.tables import lots, members, purchases
 
 
 def _prefetch_record(rules: Rules, rows: Rows, commands: Sequence[RecordPurchase]) -> None:
+    """Earning asks nothing of the lots there are, so purchases do not slow down as they grow."""
     rows.load(purchases, [(command.purchase_id,) for command in commands])
-    prefetch_accounts(rules, rows, [command.account for command in commands])
+    prefetch_balances(rules, rows, [command.account for command in commands])
 
 
 def _record(rules: Rules, batch: Batch, command: RecordPurchase) -> bytes:
@@ -53,7 +55,6 @@ def _record(rules: Rules, batch: Batch, command: RecordPurchase) -> bytes:
         occurred_at_us=command.occurred_at_us,
         now_us=batch.now_us,
     )
-    settle(rules, batch, command.account)
     lot, index = "", 0
     if draft.points:
         movement = Movement(rules, batch, reference=command.purchase_id)

@@ -15,6 +15,7 @@ from alembic.config import Config
 from sqlalchemy import ClauseElement, Connection, Engine, MetaData, inspect
 from sqlalchemy.schema import CheckConstraint
 
+from comity.ledger import statistics
 from comity.ledger.engine import writer
 
 
@@ -22,6 +23,7 @@ def create_or_upgrade(engine: Engine, metadata: MetaData, script_location: Path 
     """Create the tables, or bring those of an older release to the newest; does nothing twice."""
     with writer(engine).begin() as connection:
         command.upgrade(configuration(connection, metadata, script_location), "head")
+        statistics.assume(connection, metadata)
 
 
 def revise(engine: Engine, metadata: MetaData, script_location: Path | str, message: str) -> None:

@@ -16,13 +16,17 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Connection,
     Integer,
     LargeBinary,
     MetaData,
     Table,
     Text,
+    event,
 )
 from sqlalchemy.schema import SchemaItem
+
+from comity.ledger import statistics
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -63,7 +67,12 @@ def service_metadata() -> MetaData:
     copy = MetaData(naming_convention=NAMING)
     for table in metadata.sorted_tables:
         table.to_metadata(copy)
+    event.listen(copy, "after_create", _created)
     return copy
+
+
+def _created(target: MetaData, connection: Connection, **named: Any) -> None:
+    statistics.assume(connection, target)
 
 
 ledgers = ledger_table(
