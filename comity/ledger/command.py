@@ -21,6 +21,8 @@ Content = bytes | str | int | None | Sequence["Content"]
 
 DIGEST_SIZE = 32
 _PIECE_SIZE = 4
+_SALTS_BYTES = 64
+_RANDOM_BYTES = 4_096
 
 
 class Command(Protocol):
@@ -66,7 +68,7 @@ Outcome = Answer | ComityError
 class Batch:
     """One batch being decided: its time, its rows, and the entries appended so far."""
 
-    __slots__ = ("_appended", "_first", "_random", "now_us", "rows")
+    __slots__ = ("_appended", "_first", "_pool", "_random", "_used", "now_us", "rows")
 
     def __init__(
         self, *, rows: Rows, now_us: int, size: int, random: Callable[[int], bytes]
@@ -75,6 +77,7 @@ class Batch:
         self.now_us = now_us
         self._first = size
         self._random = random
+        self._pool, self._used = b"", 0
         self._appended: list[Appended] = []
 
     @property
@@ -97,8 +100,15 @@ class Batch:
         return index
 
     def random(self, count: int) -> bytes:
-        """Random bytes, for salts and ids that the batch makes."""
-        return self._random(count)
+        """Random bytes, for salts and ids that the batch makes; never the same ones twice."""
+        end = self._used + count
+        if end > len(self._pool):
+            # One call of the system for many salts.
+            size = max(count, min(_RANDOM_BYTES, 2 * len(self._pool) + _SALTS_BYTES))
+            self._pool, self._used, end = self._random(size), 0, count
+        found = self._pool[self._used : end]
+        self._used = end
+        return found
 
     def mark(self) -> tuple[int, int]:
         """A point to roll back to."""

@@ -48,7 +48,11 @@ def writer(engine: Engine) -> Engine:
 
 
 def _sqlite(url: str, *, in_memory: bool) -> Engine:
-    arguments: dict[str, Any] = {"isolation_level": None, "check_same_thread": False}
+    arguments: dict[str, Any] = {
+        "isolation_level": None,
+        "check_same_thread": False,
+        "cached_statements": 1_024,
+    }
     if in_memory:
         engine = create_engine(url, connect_args=arguments, poolclass=StaticPool)
     else:

@@ -172,17 +172,25 @@ def seal_legs(
     sums: dict[str, int] = defaultdict(int)
     for place, draft in enumerate(drafts):
         sums[draft.unit] += checked(draft.points)
-        leg = entry_pb2.Leg(account_class=draft.account_class, unit=draft.unit, points=draft.points)
-        opening = entry_pb2.LegOpening()
+        sealed = b""
         if draft.account_class in MEMBER_CLASSES:
-            opening.account = draft.account
-            opening.lot = draft.lot
-            opening.expires_at_us = draft.expires_at_us
+            opening = entry_pb2.LegOpening(
+                account=draft.account, lot=draft.lot, expires_at_us=draft.expires_at_us
+            )
             salt = salts[place * SALT_BYTES : (place + 1) * SALT_BYTES]
-            leg.account = commit("leg", salt, canonical(opening))
+            sealed = commit("leg", salt, opening.SerializeToString(deterministic=True))
             opening.salt = salt
-        public.append(leg)
+        else:
+            opening = entry_pb2.LegOpening()
         private.append(opening)
+        public.append(
+            entry_pb2.Leg(
+                account_class=draft.account_class,
+                account=sealed,
+                unit=draft.unit,
+                points=draft.points,
+            )
+        )
     if any(sums.values()):
         raise ValueError(f"legs do not sum to zero: {dict(sums)}")
     return public, private

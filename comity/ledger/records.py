@@ -27,32 +27,30 @@ class Record:
 
 
 def to_row(command: Command, digest: bytes, outcome: Answer | Refused, now_us: int) -> Row:
-    row: Row = {
+    answer = outcome if isinstance(outcome, Answer) else None
+    return {
         "caller": command.caller,
         "id": command.id,
         "step": command.step.value,
         "digest": digest,
-        "first_index": None,
-        "entry_count": 0,
-        "answer": b"",
-        "refusal": None,
+        "first_index": answer.first_index if answer else None,
+        "entry_count": answer.entry_count if answer else 0,
+        "answer": answer.body if answer else b"",
+        "refusal": _refusal(outcome) if isinstance(outcome, Refused) else None,
         "at_us": now_us,
     }
-    if isinstance(outcome, Answer):
-        row["answer"] = outcome.body
-        row["first_index"] = outcome.first_index
-        row["entry_count"] = outcome.entry_count
-    else:
-        row["refusal"] = json.dumps(
-            {
-                "code": outcome.code,
-                "message": outcome.message,
-                "field": outcome.field,
-                "metadata": outcome.metadata,
-            },
-            sort_keys=True,
-        )
-    return row
+
+
+def _refusal(outcome: Refused) -> str:
+    return json.dumps(
+        {
+            "code": outcome.code,
+            "message": outcome.message,
+            "field": outcome.field,
+            "metadata": outcome.metadata,
+        },
+        sort_keys=True,
+    )
 
 
 def from_row(row: Row) -> Record:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from functools import lru_cache
 
 from comity.errors import BadStatement
 
@@ -26,10 +27,16 @@ def commit(label: str, salt: bytes, value: bytes) -> bytes:
     Everything before the value is length-prefixed, so two different inputs never hash the same
     bytes. Raises `BadStatement` for a salt outside 16 to 32 bytes or an empty label.
     """
-    if not MIN_SALT_BYTES <= len(salt) <= MAX_SALT_BYTES:
+    return hashlib.sha256(_head(label, len(salt)) + salt + value).digest()
+
+
+@lru_cache(maxsize=256)
+def _head(label: str, salt_size: int) -> bytes:
+    """What is hashed before the salt itself."""
+    if not MIN_SALT_BYTES <= salt_size <= MAX_SALT_BYTES:
         raise BadStatement(
             f"The salt of a commitment has {MIN_SALT_BYTES} to {MAX_SALT_BYTES} bytes, "
-            f"this one has {len(salt)}."
+            f"this one has {salt_size}."
         )
     if not label:
         raise BadStatement("A commitment has a label.")
@@ -37,7 +44,7 @@ def commit(label: str, salt: bytes, value: bytes) -> bytes:
         encoded = label.encode()
     except UnicodeEncodeError:
         raise BadStatement("The label of a commitment is text that UTF-8 can hold.") from None
-    return hashlib.sha256(_DOMAIN + _prefixed(encoded) + _prefixed(salt) + value).digest()
+    return _DOMAIN + _prefixed(encoded) + salt_size.to_bytes(8, "big")
 
 
 def opens(commitment: bytes, *, label: str, salt: bytes, value: bytes) -> bool:
