@@ -107,7 +107,8 @@ class ClearingBook:
                 _acknowledge(batch, command, origin=origin)
                 return b""
             case Admit():
-                return record.answer(roster.admit(batch, command, origin=origin, network=network))
+                index = roster.admit(batch, command, origin=origin, network=network)
+                return record.answer(index) + command.certificate
             case SetStanding():
                 return record.answer(roster.set_standing(batch, command, origin=origin))
             case SetCap():

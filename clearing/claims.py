@@ -285,7 +285,8 @@ class Claims:
             raise Malformed("The DELIVERY repeats another number or quote than its decision.")
         shown = command.delivery.citation
         if decided["delivery_leaf"] is not None:
-            if decided["delivery_leaf"] != shown.leaf_hash:
+            known = (decided["delivery_index"], decided["delivery_leaf"])
+            if known != (shown.index, shown.leaf_hash):
                 raise Conflict("Another DELIVERY of this redemption was reported before.")
             return
         if decided["reversed_points"] == decided["points"]:
