@@ -1,0 +1,422 @@
+"""`comity merchant`: what a brand's tills and managers do at their node."""
+
+from __future__ import annotations
+
+import csv
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import output
+from cli.access import Address, Ca, Key, Origin, Staff, merchant
+from cli.commands import WriteId, command, group
+from cli.options import HERE, Id, Json, Limit, Node, Yes
+from cli.parts import PARTS
+from comity import keys
+from comity.errors import Malformed, rebuild
+from comity.keys import SigningKey
+from comity.v1.common_pb2 import Failure
+from comity.v1.member_pb2 import Redemption
+from comity.v1.merchant_pb2 import Purchase, PurchaseResult
+
+app = group(PARTS["merchant"].help)
+voucher = group("Vouchers which members show at the till.")
+staff = group("Keys of tills, managers and auditors.")
+app.add_typer(voucher, name="voucher")
+app.add_typer(staff, name="staff")
+
+BATCH = 1_024
+
+Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The member's account, acc_….")]
+Amount = Annotated[str, typer.Argument(metavar="AMOUNT", help="Money, such as '12.34 USD'.")]
+PurchaseId = Annotated[str, typer.Argument(metavar="PURCHASE", help="The till's own sale id.")]
+Reason = Annotated[str, typer.Option(help="Why, as a short code.")]
+RedemptionId = Annotated[str, typer.Argument(metavar="REDEMPTION", help="rdm_ and 32 digits.")]
+
+
+@command(
+    app,
+    "purchase",
+    example="comity merchant purchase acc_00112233445566778899aabbccddeeff '12.34 USD' "
+    "--purchase sale-1001",
+)
+async def purchase(
+    account: Account,
+    amount: Amount,
+    purchase_id: Annotated[
+        str, typer.Option("--purchase", help="The till's own id of the sale.", show_default=False)
+    ],
+    node: Node = HERE,
+    key: Key = None,
+    address: Address = "",
+    ca: Ca = None,
+    origin: Origin = "",
+    as_json: Json = False,
+) -> None:
+    """Record a sale: the member earns. The same sale id is counted once."""
+    sale = Purchase(purchase_id=purchase_id, account=account, amount=output.parse_money(amount))
+    async with merchant(_staff(node, key, address, ca, origin)) as client:
+        result = (await client.record_purchases([sale]))[0]
+    _raise(result.failure)
+    state = " once the return window has ended" if result.pending else ""
+    output.emit(
+        result,
+        as_json,
+        lambda: output.say(f"{account} earned {output.number(result.points)} points{state}."),
+    )
+
+
+@command(
+    app,
+    "import",
+    example="comity merchant import sales.csv\ncomity merchant import sales.csv --json",
+)
+async def import_purchases(
+    file: Annotated[
+        Path, typer.Argument(help="CSV with the columns purchase_id, account, amount.")
+    ],
+    node: Node = HERE,
+    key: Key = None,
+    address: Address = "",
+    ca: Ca = None,
+    origin: Origin = "",
+    as_json: Json = False,
+) -> None:
+    """Record many sales from a file. Rejected rows are listed; the others count."""
+    sales = list(_read_sales(file))
+    rejected: list[dict[str, str]] = []
+    points = 0
+    async with merchant(_staff(node, key, address, ca, origin)) as client:
+        with output.progress("recording sales", len(sales)) as advance:
+            for start in range(0, len(sales), BATCH):
+                batch = sales[start : start + BATCH]
+                results = await client.record_purchases(batch, timeout_s=60.0)
+                points += sum(result.points for result in results)
+                rejected += _rejected(batch, results)
+                advance(len(batch))
+    found = {"recorded": len(sales) - len(rejected), "points": points, "rejected": rejected}
+
+    def show() -> None:
+        rows = [(one["purchase_id"], one["code"], one["message"]) for one in rejected]
+        if rows:
+            output.table(("sale", "code", "why it was rejected"), rows)
+        output.say(f"{len(sales) - len(rejected)} sales recorded, {points:,} points earned.")
+
+    output.emit(found, as_json, show)
+    if rejected:
+        raise typer.Exit(1)
+
+
+def _read_sales(file: Path) -> Iterator[Purchase]:
+    with file.open(newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            try:
+                yield Purchase(
+                    purchase_id=row["purchase_id"],
+                    account=row["account"],
+                    amount=output.parse_money(row["amount"]),
+                )
+            except KeyError as error:
+                raise Malformed(f"{file} has no column {error.args[0]}.") from None
+
+
+def _rejected(batch: Sequence[Purchase], results: Sequence[PurchaseResult]) -> list[dict[str, str]]:
+    return [
+        {
+            "purchase_id": sale.purchase_id,
+            "code": result.failure.code,
+            "message": result.failure.message,
+        }
+        for sale, result in zip(batch, results, strict=True)
+        if result.failure.code
+    ]
+
+
+@command(app, "refund", example="comity merchant refund sale-1001 '4.00 USD'")
+async def refund(
+    purchase_id: PurchaseId,
+    cumulative: Annotated[
+        str, typer.Argument(metavar="AMOUNT", help="All refunded so far, this refund included.")
+    ],
+    write_id: Id = None,
+    node: Node = HERE,
+    key: Key = None,
+    address: Address = "",
+    ca: Ca = None,
+    origin: Origin = "",
+    as_json: Json = False,
+) -> None:
+    """Refund a sale in whole or part: the points it earned are taken back."""
+    async with merchant(_staff(node, key, address, ca, origin)) as client:
+        answer = await client.refund_purchase(
+            id=WriteId.of(write_id),
+            purchase_id=purchase_id,
+            cumulative=output.parse_money(cumulative),
+        )
+    debt = f", {output.number(answer.debt)} of them became a debt" if answer.debt else ""
+    output.emit(
+        answer,
+        as_json,
+        lambda: output.say(f"{output.number(answer.points)} points taken back{debt}."),
+    )
+
+
+@command(
+    app,
+    "adjust",
+    example="comity merchant adjust acc_00112233445566778899aabbccddeeff 50 --reason goodwill\n"
+    "comity merchant adjust acc_00112233445566778899aabbccddeeff -- -50",
+)
+async def adjust(
+    account: Account,
+    points: Annotated[int, typer.Argument(help="Positive gives, negative takes.")],
+    reason: Reason = "manual",
+    write_id: Id = None,
+    node: Node = HERE,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Give or take points by hand; the log keeps the reason."""
+    async with merchant(_staff(node, key)) as client:
+        index = await client.adjust_points(
+            id=WriteId.of(write_id), account=account, points=points, reason_code=reason
+        )
+    output.emit(
+        {"index": index},
+        as_json,
+        lambda: output.say(f"{account} was adjusted by {points:+,} points: entry {index}."),
+    )
+
+
+@command(
+    app,
+    "partner-purchase",
+    example="comity merchant partner-purchase acc_00112233445566778899aabbccddeeff '40.00 USD' "
+    "--issuer grocery --purchase sale-1002",
+)
+async def partner_purchase(
+    account: Account,
+    amount: Amount,
+    issuer: Annotated[str, typer.Option(help="The brand whose points the member earns.")],
+    purchase_id: Annotated[str, typer.Option("--purchase", help="The till's own sale id.")],
+    node: Node = HERE,
+    key: Key = None,
+    address: Address = "",
+    ca: Ca = None,
+    origin: Origin = "",
+    as_json: Json = False,
+) -> None:
+    """Record a sale here to another brand's member, who earns there; this brand pays."""
+    async with merchant(_staff(node, key, address, ca, origin)) as client:
+        answer = await client.record_partner_purchase(
+            purchase_id=purchase_id,
+            issuer=issuer,
+            account=account,
+            amount=output.parse_money(amount),
+        )
+    output.emit(
+        answer,
+        as_json,
+        lambda: output.say(
+            f"{account} earns {output.number(answer.points)} points of {issuer}: "
+            f"{output.word(answer, 'state')} ({answer.redemption_id})."
+        ),
+    )
+
+
+@command(
+    voucher,
+    "check",
+    example="comity merchant voucher check 7K3M-9QXA",
+)
+async def check_voucher(
+    code: Annotated[str, typer.Argument(help="The code on the voucher.")],
+    node: Node = HERE,
+    key: Key = None,
+    address: Address = "",
+    ca: Ca = None,
+    origin: Origin = "",
+    as_json: Json = False,
+) -> None:
+    """Look whether a voucher is valid, without taking it."""
+    async with merchant(_staff(node, key, address, ca, origin)) as client:
+        found = await client.check_voucher(code)
+    used = f" since {output.when(found.used_at_us)}" if found.used_at_us else ""
+    output.emit(
+        found, as_json, lambda: output.say(f"{code}: {found.state}{used}, {found.reward_id}.")
+    )
+
+
+@command(voucher, "use", example="comity merchant voucher use 7K3M-9QXA")
+async def use_voucher(
+    code: Annotated[str, typer.Argument(help="The code on the voucher.")],
+    write_id: Id = None,
+    node: Node = HERE,
+    key: Key = None,
+    address: Address = "",
+    ca: Ca = None,
+    origin: Origin = "",
+    as_json: Json = False,
+) -> None:
+    """Take a voucher, once."""
+    async with merchant(_staff(node, key, address, ca, origin)) as client:
+        found = await client.use_voucher(id=WriteId.of(write_id), code=code)
+    output.emit(found, as_json, lambda: output.say(f"{code} is taken: hand out {found.reward_id}."))
+
+
+@command(
+    app,
+    "reverse",
+    example="comity merchant reverse rdm_00112233445566778899aabbccddeeff --reason returned\n"
+    "comity merchant reverse rdm_00112233445566778899aabbccddeeff --points 100",
+)
+async def reverse(
+    redemption_id: RedemptionId,
+    points: Annotated[
+        int, typer.Option(help="All points returned so far, these included; 0 is all.", min=0)
+    ] = 0,
+    reason: Reason = "returned",
+    write_id: Id = None,
+    node: Node = HERE,
+    key: Key = None,
+    address: Address = "",
+    ca: Ca = None,
+    origin: Origin = "",
+    as_json: Json = False,
+) -> None:
+    """Take a reward back: its points return to the member with their old expiry."""
+    async with merchant(_staff(node, key, address, ca, origin)) as client:
+        answer = await client.reverse_redemption(
+            id=WriteId.of(write_id),
+            redemption_id=redemption_id,
+            cumulative_points=points,
+            reason_code=reason,
+        )
+    output.emit(
+        answer,
+        as_json,
+        lambda: output.say(
+            f"{redemption_id}: {output.word(answer, 'state')}, "
+            f"{output.number(answer.reversed_points)} points returned."
+        ),
+    )
+
+
+@command(
+    app, "redemption", example="comity merchant redemption rdm_00112233445566778899aabbccddeeff"
+)
+async def redemption(
+    redemption_id: RedemptionId,
+    node: Node = HERE,
+    key: Key = None,
+    address: Address = "",
+    ca: Ca = None,
+    origin: Origin = "",
+    as_json: Json = False,
+) -> None:
+    """Show one redemption which this brand accepted."""
+    async with merchant(_staff(node, key, address, ca, origin)) as client:
+        found = await client.find_redemption(redemption_id)
+    output.emit(found, as_json, lambda: show_redemptions([found]))
+
+
+@command(app, "redemptions", example="comity merchant redemptions --limit 20")
+async def redemptions(
+    limit: Limit = 50, node: Node = HERE, key: Key = None, as_json: Json = False
+) -> None:
+    """List the redemptions which this brand accepted."""
+    async with merchant(_staff(node, key)) as client:
+        found = [one async for one in client.redemptions(at_most=limit)]
+    output.emit(found, as_json, lambda: show_redemptions(found))
+
+
+def show_redemptions(found: list[Redemption]) -> None:
+    rows = [
+        (
+            one.redemption_id,
+            output.word(one, "state"),
+            one.issuer,
+            output.number(one.points),
+            output.number(one.reversed_points),
+            one.failure.message,
+        )
+        for one in found
+    ]
+    columns = ("redemption", "state", "issuer", "points", "returned", "why not")
+    output.table(columns, rows, right=("points", "returned"))
+
+
+@command(
+    staff,
+    "add",
+    example="comity merchant staff add checkout-1 --role till --out checkout-1.key\n"
+    "comity merchant staff add smith --role auditor --out smith.key",
+)
+async def add_staff(
+    name: Annotated[str, typer.Argument(help="What to call it: letters, digits, hyphens.")],
+    out: Annotated[Path, typer.Option(help="Where to write the new key; bring it to its holder.")],
+    role: Annotated[str, typer.Option(help="till, manager or auditor.")] = "till",
+    write_id: Id = None,
+    node: Node = HERE,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Register a new till, manager or auditor, and make its key."""
+    if not out.exists():
+        keys.save(out, SigningKey.generate(secrets.token_bytes))
+    public = keys.load(out).public.raw
+    async with merchant(_staff(node, key)) as client:
+        key_id = await client.add_staff_key(
+            id=WriteId.of(write_id), role=role, name=name, public_key=public
+        )
+    output.emit(
+        {"key_id": key_id, "file": str(out)},
+        as_json,
+        lambda: output.say(f"{name} is a {role} now, with the key {key_id} in {out}."),
+    )
+
+
+@command(
+    app,
+    "lock",
+    example="comity merchant lock acc_00112233445566778899aabbccddeeff\n"
+    "comity merchant lock acc_00112233445566778899aabbccddeeff --unlock",
+)
+async def lock(
+    account: Account,
+    unlock: Annotated[bool, typer.Option("--unlock", help="Let the member spend again.")] = False,
+    write_id: Id = None,
+    node: Node = HERE,
+    key: Key = None,
+) -> None:
+    """Lock a member, who then earns and does not spend."""
+    async with merchant(_staff(node, key)) as client:
+        await client.lock_member(id=WriteId.of(write_id), account=account, locked=not unlock)
+    output.say(f"{account} is {'unlocked' if unlock else 'locked'}.")
+
+
+@command(app, "erase", example="comity merchant erase acc_00112233445566778899aabbccddeeff --yes")
+async def erase(
+    account: Account, write_id: Id = None, yes: Yes = False, node: Node = HERE, key: Key = None
+) -> None:
+    """Erase a member: name and keys go, the log and its proofs stay as they are."""
+    if not yes:
+        typer.confirm(f"Erase {account} for good?", abort=True, err=True)
+    async with merchant(_staff(node, key)) as client:
+        await client.erase_member(id=WriteId.of(write_id), account=account)
+    output.say(f"{account} is erased; nothing names the person any more.")
+
+
+def _staff(
+    node: Path, key: Path | None, address: str = "", ca: Path | None = None, origin: str = ""
+) -> Staff:
+    return Staff(node=node, key=key, address=address, ca=ca, origin=origin)
+
+
+def _raise(failure: Failure) -> None:
+    """Raise the failure of one item of a batch, if it has one."""
+    if failure.code:
+        raise rebuild(failure.code, failure.message, field=failure.field)
