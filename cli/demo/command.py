@@ -1,0 +1,179 @@
+"""`comity demo`: a whole network on this machine, driven by real purchases.
+
+What it needs is imported when it runs, because no other command has use for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from cli import output
+from cli.commands import command
+from cli.failures import VERIFICATION
+from comity.errors import Conflict
+
+if TYPE_CHECKING:
+    from cli.demo.network import Network
+    from cli.demo.run import Extent
+    from cli.demo.tally import Result
+
+HOUSEHOLDS: Final = 120
+WEEKS: Final = 8
+ALL_HOUSEHOLDS: Final = 2_469
+ALL_WEEKS: Final = 53
+
+SPOIL: Final = (
+    "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); "
+    "db.execute('UPDATE entries SET body = zeroblob(length(body)) WHERE kind = \\'hold\\''); "
+    "db.commit()"
+)
+"""Overwrites the holds of a ledger, for whoever wants to see that it is noticed."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the whole tree."""
+    command(
+        app,
+        "demo",
+        example="comity demo\n"
+        "comity demo --households 20 --weeks 2 --json demo.json\n"
+        "comity demo --keep --folder coalition\n"
+        "comity demo --scale 1.0",
+    )(demo)
+
+
+async def demo(
+    households: Annotated[int, typer.Option(min=1, help="How many households.")] = HOUSEHOLDS,
+    weeks: Annotated[int, typer.Option(min=1, max=ALL_WEEKS, help="How many weeks.")] = WEEKS,
+    scale: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=1.0, help="The whole year for this share of all households."),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where it all goes and stays; else it is temporary.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the network running afterwards, to explore it.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures and checks to this file too.")
+    ] = None,
+) -> None:
+    """Run a network of four brands through real purchases, settle it and verify it."""
+    from cli.demo.run import Extent
+
+    extent = Extent(households=households, weeks=weeks)
+    if scale is not None:
+        extent = Extent(households=max(1, round(scale * ALL_HOUSEHOLDS)), weeks=ALL_WEEKS)
+    with _place(folder, keep=keep) as place, ended_by_signal():
+        result = await _run(place, extent, keep=keep, json_file=json_file)
+    if not result.passed:
+        raise typer.Exit(VERIFICATION)
+
+
+async def _run(place: Path, extent: Extent, *, keep: bool, json_file: Path | None) -> Result:
+    from cli.demo import page, run
+    from cli.demo.screen import Screen
+    from cli.demo.story import Story
+
+    console = output.stdout()
+    console.soft_wrap = False
+    screen, begun = Screen(console), time.monotonic()
+    async with AsyncExitStack() as stack:
+        loading = asyncio.create_task(run.load(extent))
+        network = await run.up(stack, place, screen)
+        with screen.stage("A year of real purchases is read (the Complete Journey, 2017)"):
+            data = await loading
+        screen.say(
+            f"  {len(data.households)} households, {len(data.purchases):,} purchases and "
+            f"{len(data.coupon_uses):,} coupons of {extent.weeks} weeks; dates are moved by whole "
+            "weeks to end now."
+        )
+        story = Story(network, run.planned(data), weeks=extent.weeks)
+        stack.push_async_callback(story.close)
+        result = await run.tell(network, story, screen, begun=begun)
+        page.show(result, console)
+        if json_file is not None:
+            write_json(result, json_file)
+        if keep:
+            explain(network, result)
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            output.say(f"\nStopping. Everything stays in {place}.")
+    return result
+
+
+def write_json(result: Result, file: Path) -> None:
+    """The figures and checks, for a script."""
+    file.write_text(json.dumps(result.plain(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+@contextmanager
+def _place(folder: Path | None, *, keep: bool) -> Iterator[Path]:
+    """The folder of this run: named, or a temporary one which stays only if it is kept."""
+    if folder is not None:
+        if folder.exists() and any(folder.iterdir()):
+            raise Conflict(f"{folder} is not empty; name a new folder, or remove it.")
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder.absolute()
+    elif keep:
+        yield Path(tempfile.mkdtemp(prefix="comity-demo-"))
+    else:
+        with tempfile.TemporaryDirectory(
+            prefix="comity-demo-", ignore_cleanup_errors=True
+        ) as temporary:
+            yield Path(temporary)
+
+
+@contextmanager
+def ended_by_signal() -> Iterator[None]:
+    """SIGTERM and SIGINT end the task in order, so that no server is left behind."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def explain(network: Network, result: Result) -> None:
+    """How to explore a network that is left running."""
+    home = network.folder
+    wallet = next(iter(sorted((home / "wallets").iterdir())))
+    receipt = result.receipt.get("folder", "")
+    lines = (
+        ("a member's points at all brands", f"comity member balance --wallet {wallet}"),
+        ("its receipts", f"comity member receipts --wallet {wallet}"),
+        ("one of them, verified offline", f"comity verify receipt {receipt}"),
+        ("a brand's points by what became of them", f"comity merchant totals --node {home}/drug"),
+        ("who owes whom", f"comity clearing windows --clearing {home}/clearing"),
+        ("every decision", f"comity clearing decisions --clearing {home}/clearing"),
+        ("a log against its database", f"comity verify log {home}/grocery"),
+        (
+            "all books against each other",
+            f"comity verify network {home}/clearing "
+            + " ".join(f"{home}/{b}" for b in network.brands),
+        ),
+    )
+    output.say(f"\nThe network is running, in {home}. To explore it from another terminal:\n")
+    for what, how in lines:
+        output.remark(f"  # {what}")
+        output.say(f"  {how}")
+    output.remark("\nStop it with Ctrl-C. Then spoil an entry, and have it named:")
+    output.say(f'  python3 -c "{SPOIL}" {home}/grocery/node.db')
+    output.say(f"  comity verify log {home}/grocery")
