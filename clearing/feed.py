@@ -49,7 +49,9 @@ class Feed:
         news = self._news
         if self._store.head().size <= start and wait_s > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), wait_s)
+                # Not `wait_for`: it may swallow a cancellation that comes together with news.
+                async with asyncio.timeout(wait_s):
+                    await news.wait()
         return await self._read(lambda: self._page(participant, start, limit))
 
     def _page(self, participant: str, start: int, limit: int) -> Page:
