@@ -299,7 +299,7 @@ def settle(batch: Batch, command: SettleWindow, *, origin: str, network: str) ->
         raise NotYet(f"Window {command.window} is open; close it first.", field="window")
     if window["state"] == SETTLED:
         raise AlreadyDecided(f"Window {command.window} is settled.", field="window")
-    _require_linked(batch.rows, command.window)
+    _require_linked(batch.rows, window)
     table = table_of(batch.rows, window, origin=origin, network=network)
     body = Settlement(
         window=command.window,
@@ -373,17 +373,18 @@ def _last_seqs(rows: Rows) -> list[ParticipantSeq]:
     return [ParticipantSeq(participant=row["participant"], seq=row["seq"]) for row in ordered]
 
 
-def _require_linked(rows: Rows, window: int) -> None:
-    """Raises NotHeard while a brand of the window has a head that is not linked.
+def _require_linked(rows: Rows, window: Row) -> None:
+    """Raises NotHeard while a head that the window's decisions may rest on is not linked.
 
-    A frozen brand is passed over: refusing to link is grounds to freeze it, and then it must
-    not keep the others waiting.
+    Heads learnt after the window closed concern later windows. A frozen brand is passed over:
+    refusing to link is grounds to freeze it, and then it must not keep the others waiting.
     """
-    spans = {row["participant"] for row in rows.find(tables.spans, "window", window)}
+    spans = {row["participant"] for row in rows.find(tables.spans, "window", window["window"])}
     for row in all_participants(rows):
         if row["participant"] not in spans or row["status"] == PARTICIPANT_STATUS_FROZEN:
             continue
-        if rows.find(schema.loose_heads, "origin", row["origin"]):
+        loose = rows.find(schema.loose_heads, "origin", row["origin"])
+        if any(head["at_us"] <= window["closed_at_us"] for head in loose):
             raise NotHeard(
                 f"{row['participant']} has not yet proven that its log only grew; "
                 "settle once it has, or freeze it.",

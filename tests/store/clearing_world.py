@@ -366,12 +366,16 @@ class World:
             hold=pb.HoldClaim(hold=issuer.state(made.hold), quote=entries.canonical(made.quote))
         )
 
-    async def commit(self, name: str = "first", **wanted: Any) -> pb.Decided:
-        """Carry an honest redemption to its decision."""
+    async def commit(
+        self, name: str = "first", *, linked: bool = True, **wanted: Any
+    ) -> pb.Decided:
+        """Carry an honest redemption to its decision; its issuer links its head, or not."""
         made = self.purchase(name, **wanted)
         issuer, acceptor = self.brands[made.quote.issuer], self.brands[made.quote.acceptor]
         result = await self.one(acceptor, self.hold_claim(made, issuer=issuer))
-        assert result.HasField("decided"), result
+        assert outcome(result) == "COMMITTED", result
+        if linked:
+            await self.pulse(issuer)
         return result.decided
 
     def deliver(self, acceptor: Brand, decided: pb.Decided) -> int:
