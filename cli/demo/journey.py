@@ -168,19 +168,15 @@ def _purchases(brands: Any) -> tuple[Purchase, ...]:
             [(name, "ascending") for name in ("transaction_timestamp_min", "basket_id", "brand")]
         )
     )
+    times = compute.cast(baskets["transaction_timestamp_min"], arrow.timestamp("us"))
     return tuple(
         Purchase(brand, household, basket, at.replace(tzinfo=ZONE), total)
         for brand, household, basket, total, at in zip(
             *(
                 baskets[name].to_pylist()
-                for name in (
-                    "brand",
-                    "household_id",
-                    "basket_id",
-                    "cents_sum",
-                    "transaction_timestamp_min",
-                )
+                for name in ("brand", "household_id", "basket_id", "cents_sum")
             ),
+            times.to_pylist(),
             strict=True,
         )
     )
