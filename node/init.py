@@ -40,7 +40,7 @@ from comity.rpc.tls import load_private as load_secret
 from comity.rpc.tls import read_key as read_tls_key
 from comity.rpc.tokens import new_secret
 from comity.v1 import operator_pb2
-from node import staff, tables
+from node import redemption_tables, staff, tables
 from node.book import NodeBook, Rules
 from node.commands import INTERNAL, AddStaffKey
 from node.programme import read_programme
@@ -199,6 +199,7 @@ def _create_ledger(
     clock: Clock,
     random: Callable[[int], bytes],
 ) -> None:
+    assert redemption_tables.REDEMPTION_TABLES, "part of the schema"
     engine = open_engine(settings.url(folder))
     head_file = HeadFile(folder / "head")
     try:

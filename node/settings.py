@@ -42,6 +42,7 @@ class NodeSettings(BaseSettings):
 
     peer_address: Address = "127.0.0.1:7701"
     public_address: Address = "127.0.0.1:7702"
+    """Where the listeners listen. What others were told stands in the operator's roster."""
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     """Where Prometheus may read, on the loopback address; nowhere unless set."""
 
@@ -57,6 +58,10 @@ class NodeSettings(BaseSettings):
 
     call_seconds: Seconds = 10.0
     """How long a call to another organisation may take."""
+    redeem_wait_seconds: Seconds = 8.0
+    """How long a member waits for the outcome of a redemption before it is `pending`."""
+    follow_wait_seconds: Seconds = 10.0
+    """How long clearing is asked to wait for news before it answers that there are none."""
 
     @property
     def origin(self) -> str:

@@ -16,11 +16,13 @@ from comity.ledger.queue import CommandQueue
 from comity.ledger.rows import Rows
 from node.accounts import prefetch_totals, settle_lots
 from node.book import Handler, Handlers, Rules
-from node.commands import Sweep
+from node.commands import DeclareProgramme, Sweep
+from node.gate import Gate
 from node.lots import Lot
 from node.tables import accounts, lots
 
 SWEEP_LIMIT = 2_000
+RETRY_S = 1.0
 
 
 def _due(rows: Rows, limit: int) -> list[Lot]:
@@ -47,13 +49,21 @@ def _sweep(rules: Rules, batch: Batch, command: Sweep) -> bytes:
 HANDLERS: Handlers = {Sweep: Handler(_prefetch, _sweep)}
 
 
-class Sweeper:
-    """Sweeps whenever something may be due."""
+class Upkeep:
+    """What a node does for itself: it declares its programme, then sweeps from time to time."""
 
     def __init__(
-        self, queue: CommandQueue, *, every_seconds: float, limit: int = SWEEP_LIMIT
+        self,
+        queue: CommandQueue,
+        gate: Gate,
+        declare: DeclareProgramme,
+        *,
+        every_seconds: float,
+        limit: int = SWEEP_LIMIT,
     ) -> None:
         self._queue = queue
+        self._gate = gate
+        self._declare = declare
         self._every_seconds = every_seconds
         self._limit = limit
 
@@ -67,8 +77,19 @@ class Sweeper:
             if some < self._limit:
                 return count
 
+    async def declare(self) -> None:
+        """Write the programme into the log, if it is a new one. Raises Conflict if its version
+        stands there with other content: such a node must not go on."""
+        while True:
+            with contextlib.suppress(Unavailable):
+                await self._queue.submit(self._declare)
+                return
+            await asyncio.sleep(RETRY_S)
+
     async def run(self) -> None:
-        """Sweep from time to time, until cancelled."""
+        """Declare as soon as writing is allowed, then sweep until cancelled."""
+        await self._gate.opened()
+        await self.declare()
         while True:
             with contextlib.suppress(Unavailable):  # the next round finds the same lots
                 await self.sweep()

@@ -1,0 +1,299 @@
+"""A node put together: every object handed what it needs, nothing read from outside.
+
+`main` calls this with sockets, threads and the system clock, the simulated world with its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from google.protobuf.descriptor import ServiceDescriptor
+from sqlalchemy import Engine
+from structlog.typing import FilteringBoundLogger
+
+from comity.clock import Clock
+from comity.errors import NotFound, Unauthenticated
+from comity.keys import Random
+from comity.ledger.guard import HeadFile
+from comity.ledger.lease import Lease
+from comity.ledger.queue import QUEUE_LIMIT
+from comity.ledger.runner import Runner
+from comity.ledger.sequencer import BATCH_LIMIT, Sequencer
+from comity.ledger.signer import LogSigner
+from comity.ledger.steps import Fault, no_fault
+from comity.ledger.store import LedgerStore
+from comity.log.note import VerifierKey
+from comity.rpc.authentication import Admission, CertificateAuthenticator, TokenAuthenticator
+from comity.rpc.authorisation import permissions
+from comity.rpc.caller import Caller, CallerKind
+from comity.rpc.channel import Channel
+from comity.rpc.endpoint import Endpoint
+from comity.rpc.limits import DEFAULT_LIMITS, CallLimit, CallLimiter
+from comity.rpc.metrics import Metrics
+from comity.rpc.tokens import Challenges, ServerSecret, TokenIssuer
+from comity.serve.log_service import LogService
+from comity.serve.process import Loop
+from comity.serve.session_service import RegisteredKey, SessionService
+from comity.v1 import log_pb2, member_pb2, merchant_pb2, peer_pb2
+from node import declaration, members, purchases, rewards, staff, sweep, vouchers
+from node.book import Handlers, NodeBook, Rules
+from node.commands import DeclareProgramme
+from node.gate import Alarms, Gate, GatedQueue, gated
+from node.member_service import MemberService
+from node.merchant_service import MerchantService
+from node.network import NETWORK_HANDLERS, Network, join
+from node.peers import Connect, Roster
+from node.programme import ProgrammeFile
+from node.store import NodeStore
+from node.sweep import Upkeep
+
+PROGRAMME_HANDLERS: Final[tuple[Handlers, ...]] = (
+    declaration.HANDLERS,
+    members.HANDLERS,
+    purchases.HANDLERS,
+    rewards.HANDLERS,
+    vouchers.HANDLERS,
+    staff.HANDLERS,
+    sweep.HANDLERS,
+)
+"""The rules of the programme, for the node's book."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brand:
+    """Which brand a node is, and whom it takes for clearing."""
+
+    network: str
+    participant: str
+    programme: ProgrammeFile
+    clearing_vkey: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much a node takes, and how long it waits; times in seconds."""
+
+    sweep_s: float = 60.0
+    redeem_wait_s: float = 8.0
+    follow_wait_s: float = 10.0
+    batch: int = BATCH_LIMIT
+    queue: int = QUEUE_LIMIT
+    calls_per_second: Mapping[str, int] = field(default_factory=dict)
+
+    def calls(self) -> Mapping[CallerKind, CallLimit]:
+        """The limits on calls for each kind of caller. Raises ValueError for an unknown kind."""
+        limits = dict(DEFAULT_LIMITS)
+        for name, rate in self.calls_per_second.items():
+            kind = CallerKind(name)
+            in_flight = limits[kind].in_flight
+            limits[kind] = CallLimit(per_second=rate, burst=2 * rate, in_flight=in_flight)
+        return limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a process gives to a node: the outside world, as arguments.
+
+    `lease` comes from `open_ledger`, which verified the ledger. `write` runs the sequencer's
+    batches one at a time, `read` whatever else waits for the database. `clearing` is a channel to
+    clearing's peer listener, `connect` makes one to a brand's.
+    """
+
+    engine: Engine
+    lease: Lease
+    signer: LogSigner
+    secret: ServerSecret
+    clock: Clock
+    random: Random
+    write: Runner
+    read: Runner
+    clearing: Channel
+    connect: Connect
+    log: FilteringBoundLogger
+    metrics: Metrics
+    head_file: HeadFile | None = None
+    fault: Fault = no_fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A brand's node which can be called, and loops which have to run beside it."""
+
+    peer: Endpoint
+    public: Endpoint
+    loops: Mapping[str, Loop]
+    queue: GatedQueue
+    ledger: LedgerStore
+    store: NodeStore
+    network: Network
+    upkeep: Upkeep
+    alarms: Alarms
+
+    async def close(self) -> None:
+        """Stop what is on its way to neighbours; everything is taken up at the next start."""
+        await self.network.close()
+
+
+def build(brand: Brand, world: Surroundings, limits: Limits | None = None) -> Node:
+    """The node of one brand."""
+    limits = limits or Limits()
+    programme = brand.programme.programme
+    rules = Rules(network=brand.network, participant=brand.participant, programme=programme)
+    ledger = LedgerStore(world.engine, brand.participant)
+    store = NodeStore(world.engine, brand.participant)
+    gate, alarms = Gate(), Alarms(world.log)
+    sequencer = Sequencer(
+        engine=world.engine,
+        lease=world.lease,
+        book=NodeBook(rules, *PROGRAMME_HANDLERS, *NETWORK_HANDLERS),
+        signer=world.signer,
+        clock=world.clock,
+        random=world.random,
+        store=ledger,
+        head_file=world.head_file,
+        fault=world.fault,
+    )
+    queue = gated(
+        GatedQueue(
+            sequencer,
+            write=world.write,
+            read=world.read,
+            batch_limit=limits.batch,
+            queue_limit=limits.queue,
+        ),
+        gate,
+    )
+    network = join(
+        rules=rules,
+        queue=queue,
+        gate=gate,
+        own_key=VerifierKey.parse(world.signer.vkey),
+        clearing_key=VerifierKey.parse(brand.clearing_vkey),
+        connect=world.connect,
+        clearing=world.clearing,
+        secret=world.secret.derive("comity-quote/v1"),
+        clock=world.clock,
+        random=world.random,
+        read=world.read,
+        alarm=alarms,
+        wait_s=limits.redeem_wait_s,
+        follow_ms=int(limits.follow_wait_s * 1_000),
+    )
+    upkeep = Upkeep(
+        queue,
+        gate,
+        DeclareProgramme(version=programme.version, digest=brand.programme.digest),
+        every_seconds=limits.sweep_s,
+    )
+    log_service = LogService(
+        ledger,
+        network=brand.network,
+        origin=rules.origin,
+        vkey=world.signer.vkey,
+        read=world.read,
+    )
+    return Node(
+        peer=_peer_endpoint(brand.network, network, log_service, world, limits),
+        public=_public_endpoint(rules, network, log_service, queue, store, world, limits),
+        loops={**network.loops, "upkeep": upkeep.run, "lease": queue.keep_lease},
+        queue=queue,
+        ledger=ledger,
+        store=store,
+        network=network,
+        upkeep=upkeep,
+        alarms=alarms,
+    )
+
+
+def admission(roster: Roster) -> Admission:
+    """Lets in clearing, and the brands of the roster with the very key they were admitted with."""
+
+    def admit(caller: Caller) -> None:
+        if caller.kind is not CallerKind.BRAND:
+            return
+        try:
+            expected = roster.key_hash_of(caller.id)
+        except NotFound:
+            expected = b""
+        if caller.key_hash != expected:
+            raise Unauthenticated(
+                f"{caller.id} is not known here by this certificate. If it was admitted a moment "
+                "ago, repeat the call; otherwise ask the operator."
+            )
+
+    return admit
+
+
+def _peer_endpoint(
+    name: str, network: Network, log_service: LogService, world: Surroundings, limits: Limits
+) -> Endpoint:
+    """Brands and clearing, by certificate."""
+    return Endpoint(
+        {
+            _service(peer_pb2, "PeerService"): network.peer_service,
+            _service(log_pb2, "LogService"): log_service,
+        },
+        authenticator=CertificateAuthenticator(
+            network=name, clock=world.clock, admit=admission(network.roster)
+        ),
+        permissions=permissions(),
+        limiter=CallLimiter(world.clock, limits.calls()),
+        clock=world.clock,
+        log=world.log,
+        metrics=world.metrics,
+    )
+
+
+def _public_endpoint(
+    rules: Rules,
+    network: Network,
+    log_service: LogService,
+    queue: GatedQueue,
+    store: NodeStore,
+    world: Surroundings,
+    limits: Limits,
+) -> Endpoint:
+    """Members, guests and staff, by token or by nothing."""
+    tokens = TokenIssuer(origin=rules.origin, secret=world.secret, clock=world.clock)
+
+    async def lookup(key_id: str) -> RegisteredKey | None:
+        return await world.read(lambda: store.registered_key(key_id))
+
+    sessions = SessionService(
+        origin=rules.origin,
+        challenges=Challenges(
+            origin=rules.origin, secret=world.secret, clock=world.clock, random=world.random
+        ),
+        tokens=tokens,
+        lookup=lookup,
+    )
+    member = MemberService(
+        origin=rules.origin,
+        store=store,
+        queue=queue,
+        read=world.read,
+        clock=world.clock,
+        desk=network.desk,
+    )
+    merchant = MerchantService(store=store, queue=queue, read=world.read, desk=network.desk)
+    return Endpoint(
+        {
+            _service(member_pb2, "MemberService"): member,
+            _service(merchant_pb2, "MerchantService"): merchant,
+            _service(log_pb2, "LogService"): log_service,
+            _service(log_pb2, "SessionService"): sessions,
+        },
+        authenticator=TokenAuthenticator(tokens),
+        permissions=permissions(),
+        limiter=CallLimiter(world.clock, limits.calls()),
+        clock=world.clock,
+        log=world.log,
+        metrics=world.metrics,
+    )
+
+
+def _service(module: object, name: str) -> ServiceDescriptor:
+    descriptor: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]  # type: ignore[attr-defined]
+    return descriptor
