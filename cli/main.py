@@ -116,3 +116,7 @@ def _about_file(error: OSError) -> str:
 def main() -> None:
     """The entry point of the `comity` command."""
     sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -54,4 +54,9 @@ PARTS: Final[Mapping[str, Part]] = {
         modules=("cli.doctor",),
         is_group=False,
     ),
+    "demo": Part(
+        help="Run a network of four brands through real purchases, settle it and verify it.",
+        modules=("cli.demo.command",),
+        is_group=False,
+    ),
 }
