@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from comity.errors import MissingLedger, NotFound
+from comity.keys import SigningKey
 from comity.ledger.engine import open_engine
 from comity.ledger.guard import HeadFile
+from comity.ledger.signer import LogSigner
 from comity.ledger.store import LedgerStore
 from comity.log.merkle import leaf_hash
 from comity.log.tiles import TileTree
@@ -72,7 +74,7 @@ def flip(engine: Engine, table: str, column: str, where: str, *, at: int = 40) -
     """Change one bit of a stored value."""
     with engine.connect() as connection:
         query = text(f"SELECT {column} FROM {table} WHERE {where}")
-        stored = bytearray(connection.execute(query).scalars().first())
+        stored = bytearray(connection.execute(query).scalars().first() or b"")
         connection.rollback()
     stored[at % len(stored)] ^= 1
     alter(engine, f"UPDATE {table} SET {column} = :value WHERE {where}", value=bytes(stored))
@@ -233,7 +235,7 @@ def test_a_forged_head_names_the_ledgers(brand: Brand) -> None:
 
 
 def test_another_key_than_the_known_one_is_noticed(brand: Brand) -> None:
-    other = clearing_world.LogSigner("comity.example/grocery", clearing_world.SigningKey(bytes(32)))
+    other = LogSigner("comity.example/grocery", SigningKey(bytes(32)))
     found = failed(verify(brand.engine, vkey=other.vkey))
     assert {"ledgers", "checkpoints"} <= found.keys()
 
