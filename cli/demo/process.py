@@ -14,11 +14,11 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from grpc_health.v1 import health_pb2
 
-from comity.client.connection import Server, connect
+from comity.client.connection import Server, closing, connect
 from comity.errors import ComityError, Unavailable
 
 START_TIMEOUT_S: Final = 60.0
@@ -75,24 +75,35 @@ class ServerProcess:
     async def until_serving(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return once health answers SERVING. Raises Unavailable with what the log says last."""
         until = time.monotonic() + timeout_s
-        channel = connect(self.server, timeout_s=2.0)
-        check = channel.unary_unary(
-            HEALTH,
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
-        )
+        while not await self._serving():
+            if not self.running:
+                raise Unavailable(f"{self.name} has ended.\n{self.last_lines()}")
+            if time.monotonic() > until:
+                raise Unavailable(
+                    f"{self.name} does not serve after {timeout_s:.0f} seconds.\n"
+                    f"{self.last_lines()}"
+                )
+            await asyncio.sleep(POLL_S)
+
+    async def _serving(self) -> bool:
+        # A channel which found nobody waits before it tries again, so first see if anybody is in.
+        host, _, port = self.server.address.rpartition(":")
         try:
-            while not await _serving(check):
-                if not self.running:
-                    raise Unavailable(f"{self.name} has ended.\n{self.last_lines()}")
-                if time.monotonic() > until:
-                    raise Unavailable(
-                        f"{self.name} does not serve after {timeout_s:.0f} seconds.\n"
-                        f"{self.last_lines()}"
-                    )
-                await asyncio.sleep(POLL_S)
-        finally:
-            await channel.close()
+            _, writer = await asyncio.open_connection(host, int(port))
+        except OSError:
+            return False
+        writer.close()
+        async with closing(connect(self.server, timeout_s=2.0)) as channel:
+            check = channel.unary_unary(
+                HEALTH,
+                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+                response_deserializer=health_pb2.HealthCheckResponse.FromString,
+            )
+            try:
+                answer = await check(health_pb2.HealthCheckRequest())
+            except ComityError:
+                return False
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def until_ended(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """The exit code, once the process has ended by itself; TimeoutError if it does not."""
@@ -128,11 +139,3 @@ class ServerProcess:
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
-
-
-async def _serving(check: Any) -> bool:
-    try:
-        answer = await check(health_pb2.HealthCheckRequest())
-    except ComityError:
-        return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

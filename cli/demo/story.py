@@ -300,11 +300,11 @@ class Story:
     async def close_window(self) -> int:
         """Close the open window; returns its number."""
         operator = self.network.operator
-        (newest,) = await patiently(partial(operator.list_windows, limit=1))
-        await patiently(
-            partial(operator.close_window, id=f"close-{newest.window}", window=newest.window)
-        )
-        return newest.window
+        newest = await patiently(partial(operator.list_windows, limit=1))
+        # The first window opens with the first decision.
+        window = newest[0].window if newest else 1
+        await patiently(partial(operator.close_window, id=f"close-{window}", window=window))
+        return window
 
     async def reconcile(self, window: int) -> tuple[int, list[Break]]:
         """The rows compared, and the breaks which remain after the books had time to agree."""
