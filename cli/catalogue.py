@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli import output
-from cli.access import Key, Staff, merchant, node_server
+from cli.access import Key, Staff, merchant, node_server, read_network
 from cli.commands import WriteId, command, group
 from cli.merchant import app
 from cli.options import HERE, Id, Json, Node
 from comity.client.connection import connect
 from comity.client.member import MemberClient
+from comity.errors import NotYet
 from comity.v1.clearing_pb2 import WindowStatement
 from comity.v1.entry_pb2 import AccountClass
 from comity.v1.member_pb2 import Reward, RewardKind
+from comity.verify.settlement import pack
 from comity.wallet.offers import Money
 
 reward = group("The catalogue: what members of other brands get here for their points.")
@@ -129,9 +132,16 @@ async def totals(node: Node = HERE, key: Key = None, as_json: Json = False) -> N
     output.emit(found, as_json, show)
 
 
-@command(app, "window", example="comity merchant window 3\ncomity merchant window 3 --json")
+@command(
+    app,
+    "window",
+    example="comity merchant window 3\ncomity merchant window 3 --settlement window-3.json",
+)
 async def window(
     number: Annotated[int, typer.Argument(help="The window's number.", min=1)],
+    settlement: Annotated[
+        Path | None, typer.Option(help="Write the settlement to a file which anyone can verify.")
+    ] = None,
     node: Node = HERE,
     key: Key = None,
     as_json: Json = False,
@@ -139,6 +149,15 @@ async def window(
     """Compare this brand's own figures of a window with clearing's."""
     async with merchant(Staff(node=node, key=key)) as client:
         found = await client.get_window_statement(number)
+    if settlement is not None:
+        if not found.clearing.HasField("settlement_entry"):
+            raise NotYet(f"Window {number} is not settled yet.")
+        packed = pack(
+            found.clearing.settlement,
+            found.clearing.settlement_entry,
+            vkey=read_network(node).clearing_vkey,
+        )
+        settlement.write_text(packed, "utf-8")
 
     def show() -> None:
         show_statement(found.own, title="Our own book")

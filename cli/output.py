@@ -157,16 +157,11 @@ def parse_money(text: str) -> MoneyMessage:
         words.reverse()
     if len(words) == 2 and len(words[1]) == 3 and words[1].isalpha():
         currency = words[1].upper()
-        whole, _, fraction = words[0].partition(".")
         digits = EXPONENTS.get(currency, 2)
-        number = whole.removeprefix("-")
-        if (
-            number.isdecimal()
-            and len(fraction) <= digits
-            and (not fraction or fraction.isdecimal())
-        ):
-            minor = int(number + fraction.ljust(digits, "0"))
-            return MoneyMessage(currency=currency, minor=-minor if whole.startswith("-") else minor)
+        found = _NUMBER.fullmatch(words[0])
+        if found is not None and len(found["fraction"] or "") <= digits:
+            minor = int(found["whole"] + (found["fraction"] or "").ljust(digits, "0"))
+            return MoneyMessage(currency=currency, minor=-minor if found["sign"] else minor)
     raise typer.BadParameter(f"{text!r} is no amount of money; write it like '12.34 USD'.")
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli import output
-from cli.access import operator
+from cli.access import operator, read_settings
 from cli.catalogue import show_statement
 from cli.clearing import Address, app
 from cli.commands import WriteId, command, group
 from cli.failures import VERIFICATION
 from cli.options import HERE, Clearing, Id, Json, Limit
+from comity import keys
 from comity.errors import NotFound
+from comity.ledger.signer import LogSigner
 from comity.v1.entry_pb2 import NetPosition, SettlementTable
 from comity.v1.operator_pb2 import WINDOW_STATE_OPEN, WindowSummary
+from comity.verify.settlement import pack
 
 window = group("Settlement windows: one is open, the others are closed or settled.")
 app.add_typer(window, name="window")
@@ -95,9 +99,16 @@ def _open(windows: Sequence[WindowSummary]) -> int:
     raise NotFound("No window is open; name the one you mean.")
 
 
-@command(window, "settle", example="comity clearing window settle 3")
+@command(
+    window,
+    "settle",
+    example="comity clearing window settle 3\ncomity clearing window settle 3 --out window-3.json",
+)
 async def settle(
     number: Number,
+    out: Annotated[
+        Path | None, typer.Option(help="Write it to a file which anyone can verify.")
+    ] = None,
     write_id: Id = None,
     folder: Clearing = HERE,
     address: Address = "",
@@ -109,6 +120,11 @@ async def settle(
             answer = await client.settle_window(
                 id=WriteId.of(write_id or f"settle-window-{number}"), window=number
             )
+    if out is not None:
+        clearing_key = LogSigner(
+            f"{read_settings(folder)['network']}/clearing", keys.load(folder / "log.key")
+        )
+        out.write_text(pack(answer.table, answer.settlement, vkey=clearing_key.vkey), "utf-8")
     output.emit(answer.table, as_json, lambda: show_settlement(answer.table))
 
 
