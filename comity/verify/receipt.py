@@ -100,14 +100,18 @@ class _Receipt:
         if body.redemption_id != self._summary["redemption_id"]:
             self._found.add("redemption", f"The {kind} is of another redemption.")
         for role in ("issuer", "acceptor"):
-            named = getattr(body, role, self._summary[role])
-            if named != self._summary[role]:
+            named = getattr(body, role, self._party(role))
+            if named != self._party(role):
                 self._found.add("redemption", f"The {kind} names {named} as its {role}.")
-        writer = {"DECISION": "clearing", "DELIVERY": self._summary["acceptor"]}.get(
-            kind, self._summary["issuer"]
+        writer = {"DECISION": "clearing", "DELIVERY": self._party("acceptor")}.get(
+            kind, self._party("issuer")
         )
         if proven.citation.origin.partition("/")[2] != writer:
             self._found.add("redemption", f"The {kind} is from {proven.citation.origin}.")
+
+    def _party(self, role: str) -> str:
+        """The participant in a role; a wallet names it by its log's origin."""
+        return str(self._summary[role]).rpartition("/")[2]
 
     def _check_decision(self, body: entry_pb2.Decision, hold: Proven | None) -> None:
         delivered = "delivery" in self.proven
