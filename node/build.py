@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from google.protobuf import json_format
 from google.protobuf.descriptor import ServiceDescriptor
 from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
@@ -37,6 +38,7 @@ from comity.serve.log_service import LogService
 from comity.serve.process import Loop
 from comity.serve.session_service import RegisteredKey, SessionService
 from comity.v1 import log_pb2, member_pb2, merchant_pb2, peer_pb2
+from comity.v1.operator_pb2 import NetworkConfig
 from node import declaration, members, purchases, rewards, staff, sweep, vouchers
 from node.book import Handlers, NodeBook, Rules
 from node.commands import DeclareProgramme
@@ -136,6 +138,16 @@ class Node:
         await self.network.close()
 
 
+def _described(brand: Brand) -> str:
+    """The network as a member's wallet has to know it: a NetworkConfig in JSON."""
+    config = NetworkConfig(
+        network=brand.network,
+        clearing_origin=VerifierKey.parse(brand.clearing_vkey).name,
+        clearing_vkey=brand.clearing_vkey,
+    )
+    return json_format.MessageToJson(config, indent=None)
+
+
 def build(brand: Brand, world: Surroundings, limits: Limits | None = None) -> Node:
     """The node of one brand."""
     limits = limits or Limits()
@@ -189,7 +201,7 @@ def build(brand: Brand, world: Surroundings, limits: Limits | None = None) -> No
     )
     log_service = LogService(
         ledger,
-        network=brand.network,
+        network=_described(brand),
         origin=rules.origin,
         vkey=world.signer.vkey,
         read=world.read,
