@@ -108,6 +108,8 @@ class Feed:
         start = self.size
         page = await self._peers.follow(start=start, limit=PAGE, wait_ms=self._wait_ms)
         if not page.entries:
+            if page.heads.checkpoint and read_checkpoint(page.heads.checkpoint).size > start:
+                raise BadStatement("Clearing signed a longer log than it shows.")
             return 0
         leaves = self._read_page(page, start)
         edge = self._edge.copy()

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from comity.clock import MINUTE
-from comity.errors import ComityError
+from comity.errors import ComityError, Unavailable
 from comity.keys import SigningKey
 from comity.ledger import entries, guard
 from comity.ledger.command import Command
@@ -62,6 +62,7 @@ class Line:
     def __init__(self, inner: Channel) -> None:
         self.inner = inner
         self.cut: ComityError | None = None
+        self.deaf_to: set[str] = set()
         self.lose_answers_of: set[str] = set()
         self.tamper: dict[str, Callable[[Any], Any]] = {}
         self.calls: list[str] = []
@@ -80,10 +81,10 @@ class Line:
             self.calls.append(name)
             if self.cut is not None:
                 raise self.cut
+            if name in self.deaf_to:
+                raise Unavailable("The request never arrived.")
             answer = await call(request, timeout=timeout)
             if name in self.lose_answers_of:
-                from comity.errors import Unavailable
-
                 raise Unavailable("The answer was lost.")
             return self.tamper[name](answer) if name in self.tamper else answer
 
@@ -230,7 +231,9 @@ class Node:
             )
         return account
 
-    async def put_reward(self, reward_id: str = "coffee", *, price: int = 100, stock: int = -1):
+    async def put_reward(
+        self, reward_id: str = "coffee", *, price: int = 100, stock: int = -1
+    ) -> None:
         reward = member_pb2.Reward(
             reward_id=reward_id,
             title="A coffee",
@@ -268,11 +271,18 @@ class _Late:
     def __init__(self, world: NodeWorld, to: str, caller: str) -> None:
         self._world, self._to, self._caller = world, to, caller
 
-    def unary_unary(self, path: str, serialise: Any, parse: Any, *_: Any) -> Any:
+    def unary_unary(
+        self,
+        path: str,
+        request_serializer: Callable[[Any], bytes],
+        response_deserializer: Callable[[bytes], Any],
+        _registered_method: bool | None = False,
+    ) -> Any:
         async def call(request: Any, *, timeout: float | None = None) -> Any:
             credentials = self._world.credentials(self._caller)
             channel = LocalChannel(self._world.endpoint(self._to), credentials)
-            return await channel.unary_unary(path, serialise, parse)(request, timeout=timeout)
+            inner = channel.unary_unary(path, request_serializer, response_deserializer)
+            return await inner(request, timeout=timeout)
 
         return call
 
@@ -353,9 +363,7 @@ class NodeWorld:
 
     def _issue_clearing(self) -> bytes:
         subject = tls.clearing(NETWORK)
-        request = authorities.create_request(
-            subject, tls.new_tls_key(), log_key=_clearing_key()
-        )
+        request = authorities.create_request(subject, tls.new_tls_key(), log_key=_clearing_key())
         return authorities.issue_certificate(
             self.clearing_world.authority,
             request,
@@ -380,7 +388,9 @@ class Shopper:
     issuer: str
     acceptor: Node
 
-    async def quote(self, reward_id: str = "coffee", quantity: int = 1) -> member_pb2.GetQuoteResponse:
+    async def quote(
+        self, reward_id: str = "coffee", quantity: int = 1
+    ) -> member_pb2.GetQuoteResponse:
         return await self.acceptor.net.desk.get_quote(
             GUEST,
             member_pb2.GetQuoteRequest(issuer=self.issuer, reward_id=reward_id, quantity=quantity),
@@ -443,5 +453,3 @@ async def pair(**changed: Any) -> tuple[NodeWorld, Node, Node, Shopper, str]:
     account = await grocery.enrol("alice", points=1_000)
     await fuel.put_reward()
     return world, grocery, fuel, Shopper("alice", "grocery", fuel), account
-
-
