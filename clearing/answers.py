@@ -8,14 +8,14 @@ from types import MappingProxyType
 from clearing import record
 from clearing.store import ClearingStore
 from comity.errors import ComityError
-from comity.ledger import entries, statements
+from comity.ledger import statements
 from comity.ledger.command import Answer, Outcome
 from comity.ledger.queue import CommandQueue
 from comity.ledger.runner import Runner
 from comity.ledger.store import Head
 from comity.v1.clearing_pb2 import Decided
 from comity.v1.common_pb2 import Failure, Statement
-from comity.v1.entry_pb2 import DecisionOpening
+from comity.v1.entry_pb2 import DecisionOpening, Entry
 
 _MESSAGE_LENGTH = 1_024
 
@@ -96,6 +96,6 @@ class Statements:
 def _decided(participant: str, statement: Statement, opening: DecisionOpening | None) -> Decided:
     shown = None
     if opening is not None:
-        decision = entries.decode(statement.entry).decision
+        decision = Entry.FromString(statement.entry).decision
         shown = record.opening_for(participant, decision, opening)
     return Decided(decision=statement, opening=shown)

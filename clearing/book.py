@@ -63,17 +63,22 @@ class ClearingBook:
         claimed = [c for c in commands if isinstance(c, Claim | ReportDelivery)]
         if claimed:
             claims.prefetch(rows, claimed, numbers)
-        changes = of(Admit, SetStanding)
-        if changes:
-            roster.prefetch(rows, changes)
-        for command in of(SetCap):
-            rows.load(tables.participants, [(command.participant,)])
-            rows.load(tables.caps, [(command.participant, command.currency)])
+        admissions, caps = of(Admit), of(SetCap)
+        standings = of(SetStanding)
+        if admissions or caps or standings:
+            roster.prefetch(
+                rows,
+                joining=[command.admit for command in admissions],
+                changing=[command.participant for command in standings],
+                capped=[(command.participant, command.currency) for command in caps]
+                + [(c.admit.participant, code) for c in admissions for code, _ in c.caps],
+            )
         rows.load(tables.auditors, [(command.key_id,) for command in of(AdmitAuditor)])
         if of(WriteHeads) or closings:
             roster.load_participants(rows)
         for number in numbers[: len(closings)]:
-            windows.load_closing(rows, number)
+            joining = [command.admit.participant for command in admissions]
+            windows.load_closing(rows, number, joining=joining)
         for command in of(SettleWindow):
             windows.load_settling(rows, command.window)
         answers = of(RecordAcknowledgement)

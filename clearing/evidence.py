@@ -29,7 +29,6 @@ from comity.ledger.statements import Proven
 from comity.ledger.store import KnownHead
 from comity.v1.clearing_pb2 import ClaimItem, RegisterAgreementRequest
 from comity.v1.common_pb2 import Statement
-from comity.validation import validate
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
@@ -140,7 +139,6 @@ class Evidence:
         kind = entries.kind(proven.entry)
         if kind not in kinds:
             raise Malformed(f"A {' or '.join(kinds)} entry is needed here, not a {kind} entry.")
-        validate(proven.entry)
         return proven
 
     def _by_whom(self, statement: Statement, kind: str) -> tuple[str, Proven]:

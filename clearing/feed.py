@@ -12,10 +12,9 @@ import contextlib
 from dataclasses import dataclass
 
 from clearing.record import opening_for
-from comity.ledger import entries
 from comity.ledger.runner import Runner
 from comity.ledger.store import Head, LedgerStore
-from comity.v1.entry_pb2 import DecisionOpening, EntryOpening
+from comity.v1.entry_pb2 import DecisionOpening, Entry, EntryOpening
 
 PAGE_BYTES = 2 * 1024 * 1024
 """Entries of one answer, in bytes; openings come on top."""
@@ -65,7 +64,7 @@ class Feed:
                 break
             found.append(stored.body)
             if stored.opening is not None:
-                decision = entries.decode(stored.body).decision
+                decision = Entry.FromString(stored.body).decision
                 whole = EntryOpening.FromString(stored.opening).decision
                 shown = opening_for(participant, decision, whole)
                 if shown is not None:

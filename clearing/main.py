@@ -12,14 +12,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from clearing import folder as folders
+from clearing import recover as recovery
 from clearing import tables
 from clearing.build import LEDGER, Surroundings, build
 from clearing.folder import MIGRATIONS, Folder
+from clearing.recover import Recovered
 from clearing.roster import Roster
 from clearing.store import ClearingStore
 from comity.clock import system_clock
 from comity.ledger import guard, lease, migrate
-from comity.ledger.engine import open_engine
+from comity.ledger.engine import open_engine, writer
 from comity.ledger.runner import Threads
 from comity.ledger.steps import kill_at_from_environment
 from comity.rpc import tls
@@ -118,6 +120,38 @@ async def run(path: Path, *, ready: Callable[[Mapping[str, int]], None] = lambda
         engine.dispose()
         if page is not None:
             page.close()
+
+
+async def recover(path: Path) -> Recovered:
+    """Refill a lost tail of the log of the clearing folder at `path`; see `clearing.recover`."""
+    folder = folders.read(path)
+    engine = open_engine(folder.url)
+    migrate.create_or_upgrade(engine, tables.metadata, MIGRATIONS)
+    held = guard.open_ledger(
+        engine,
+        ledger=LEDGER,
+        network=folder.settings.network,
+        signer=folder.signer,
+        holder=lease.this_process(secrets.token_hex(4)),
+        now_us=system_clock(),
+    )
+    channels = Channels(folder, ClearingStore(engine, LEDGER))
+    try:
+        return await recovery.recover(
+            engine=engine,
+            lease=held,
+            signer=folder.signer,
+            network=folder.settings.network,
+            peers=channels.to,
+            clock=system_clock,
+            random=secrets.token_bytes,
+            head_file=folder.head_file,
+        )
+    finally:
+        await channels.close()
+        with writer(engine).begin() as connection:
+            lease.release(connection, held)
+        engine.dispose()
 
 
 class Channels:

@@ -87,9 +87,7 @@ def put_in_force(batch: Batch, command: PutInForce, *, origin: str, network: str
         rows.put(tables.agreements, before | {"terms": entries.canonical(terms)})
         return record.answer(before["entry_index"])
     # 5. In force.
-    for row in earlier:
-        ends_us = min(row["ends_us"], max(terms.valid_from_us, batch.now_us))
-        rows.put(tables.agreements, row | {"ends_us": ends_us})
+    supersede(rows, earlier, valid_from_us=terms.valid_from_us, at_us=batch.now_us)
     body = Agreement(
         issuer=terms.issuer,
         acceptor=terms.acceptor,
@@ -137,6 +135,13 @@ def end(batch: Batch, command: EndAgreement, *, origin: str) -> bytes:
     index = batch.append(data, kind="agreement")
     put_ended(rows, versions, body, index)
     return record.answer(index)
+
+
+def supersede(rows: Rows, earlier: Sequence[Row], *, valid_from_us: int, at_us: int) -> None:
+    """Let a later version take over when it becomes valid, and not before `at_us`."""
+    for row in earlier:
+        ends_us = min(row["ends_us"], max(valid_from_us, at_us))
+        rows.put(tables.agreements, row | {"ends_us": ends_us})
 
 
 def put_ended(rows: Rows, versions: Sequence[Row], body: Agreement, index: int) -> None:

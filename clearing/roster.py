@@ -49,20 +49,27 @@ def all_participants(rows: Rows) -> list[Row]:
     return [row for status in STATUSES for row in rows.find(tables.participants, "status", status)]
 
 
-def prefetch(rows: Rows, wanted: Iterable[commands.Admit | commands.SetStanding]) -> None:
-    """Load what admissions and changes of standing touch."""
+def prefetch(
+    rows: Rows,
+    *,
+    joining: Iterable[Admit] = (),
+    changing: Iterable[str] = (),
+    capped: Iterable[tuple[str, str]] = (),
+) -> None:
+    """Load what admissions, changes of standing and caps touch; the whole roster with them."""
     load_participants(rows)
-    origins = [(row["origin"],) for row in all_participants(rows)]
-    for command in wanted:
-        if isinstance(command, commands.Admit):
-            name = command.admit.participant
-            rows.load(tables.participants, [(name,)])
-            rows.load(tables.caps, [(name, currency) for currency, _ in command.caps])
-        else:
-            rows.load(tables.participants, [(command.participant,)])
-            rows.load(schema.heads, origins)
-            payers = [row["participant"] for row in all_participants(rows)]
-            rows.load(tables.standings, [(command.participant, payer) for payer in payers])
+    new = list(joining)
+    names = [row["participant"] for row in all_participants(rows)]
+    names += [body.participant for body in new]
+    origins = [row["origin"] for row in all_participants(rows)] + [body.origin for body in new]
+    changed = list(changing)
+    caps = list(capped)
+    mentioned = [*names, *changed, *(name for name, _ in caps)]
+    rows.load(tables.participants, [(name,) for name in mentioned])
+    rows.load(tables.caps, caps)
+    if changed:
+        rows.load(schema.heads, [(origin,) for origin in origins])
+        rows.load(tables.standings, [(name, payer) for name in changed for payer in names])
 
 
 def admit(batch: Batch, command: commands.Admit, *, origin: str, network: str) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -14,7 +15,7 @@ from pydantic_settings import (
 
 from clearing.rules import Rules
 from comity.clock import SECOND
-from comity.errors import NotFound
+from comity.errors import Malformed, NotFound
 
 FILE = "settings.toml"
 
@@ -57,7 +58,7 @@ class Settings(BaseSettings):
 
 
 def read(folder: Path) -> Settings:
-    """The settings in a clearing folder. Raises NotFound if there are none."""
+    """The settings in a clearing folder. Raises NotFound without any, Malformed for wrong ones."""
     path = folder / FILE
     if not path.is_file():
         raise NotFound(
@@ -77,4 +78,10 @@ def read(folder: Path) -> Settings:
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return (env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path))
 
-    return FromFolder()  # type: ignore[call-arg]
+    try:
+        return FromFolder()  # type: ignore[call-arg]
+    except ValidationError as error:
+        wrong = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
+        raise Malformed(f"The settings in {path} are wrong: {wrong}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise Malformed(f"{path} is not TOML: {error}.") from None

@@ -65,12 +65,12 @@ def load_sums(
     rows.load(tables.totals, [(number, *pair) for number in numbers for pair in pairs])
 
 
-def load_closing(rows: Rows, window: int) -> None:
-    """Load what closing `window` touches: a few rows for each brand."""
+def load_closing(rows: Rows, window: int, *, joining: Iterable[str] = ()) -> None:
+    """Load what closing `window` touches: a few rows for each brand, those joining included."""
     load_participants(rows)
     rows.load(tables.windows, [(window + 1,)])
     rows.load_where(tables.spans, "window", [window])
-    rows.load_where(tables.positions, "participant", _accounts(rows))
+    rows.load_where(tables.positions, "participant", [*_accounts(rows), *joining])
     held = [(row["participant"], row["currency"]) for row in _positions(rows)]
     rows.load(tables.totals, [(window + 1, *pair) for pair in held])
 
