@@ -82,10 +82,13 @@ class _Tiles:
         """Whether they lead to the signed root, and whether the upper ones follow."""
         try:
             await self._read_leaves(progress)
-            root = check_head(self._tree, self._head)
-            count = await self._read_upper()
         except ComityError as error:
             return [refused("tiles", error)]
+        root = check_head(self._tree, self._head)
+        try:
+            count = await self._read_upper()
+        except ComityError as error:
+            return [root, refused("tiles", error)]
         detail = f"{count} tiles above the lowest follow from them."
         return [root, Check("tiles", passed=True, detail=detail)]
 
