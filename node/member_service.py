@@ -81,7 +81,8 @@ class MemberService:
     async def list_devices(
         self, caller: Caller, request: pb.ListDevicesRequest
     ) -> pb.ListDevicesResponse:
-        devices = await self._read(lambda: self._store.devices(caller.id))
+        device = session_key(caller)
+        devices = await self._read(lambda: self._store.devices(caller.id, device=device))
         return pb.ListDevicesResponse(devices=devices)
 
     async def revoke_device(
@@ -102,13 +103,19 @@ class MemberService:
     async def get_balance(
         self, caller: Caller, request: pb.GetBalanceRequest
     ) -> pb.GetBalanceResponse:
-        balances = await self._read(lambda: self._store.balances(caller.id, self._clock()))
+        device, now_us = session_key(caller), self._clock()
+        balances = await self._read(lambda: self._store.balances(caller.id, now_us, device=device))
         return pb.GetBalanceResponse(account=caller.id, balances=balances)
 
     async def list_lots(self, caller: Caller, request: pb.ListLotsRequest) -> pb.ListLotsResponse:
+        device, now_us = session_key(caller), self._clock()
         page = await self._read(
             lambda: self._store.lots(
-                caller.id, now_us=self._clock(), limit=request.limit, cursor=request.cursor
+                caller.id,
+                now_us=now_us,
+                limit=request.limit,
+                cursor=request.cursor,
+                device=device,
             )
         )
         return pb.ListLotsResponse(lots=page.items, next_cursor=page.next_cursor)
@@ -116,8 +123,11 @@ class MemberService:
     async def list_activity(
         self, caller: Caller, request: pb.ListActivityRequest
     ) -> pb.ListActivityResponse:
+        device = session_key(caller)
         page = await self._read(
-            lambda: self._store.activity(caller.id, limit=request.limit, cursor=request.cursor)
+            lambda: self._store.activity(
+                caller.id, limit=request.limit, cursor=request.cursor, device=device
+            )
         )
         return pb.ListActivityResponse(activities=page.items, next_cursor=page.next_cursor)
 

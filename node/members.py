@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from comity.client.member import enrol_message
 from comity.errors import Conflict, Malformed, MemberLocked, NotFound, Refused, Unauthenticated
 from comity.keys import PublicKey
 from comity.ledger.command import Batch
@@ -20,13 +21,7 @@ from node.book import Handler, Handlers, Rules
 from node.commands import AddDevice, Enrol, EraseMember, LockMember, RevokeDevice
 from node.tables import accounts, devices, members, profiles
 
-ENROL_LABEL = b"comity-enrol/v1\n"
 MAX_DEVICES = 32
-
-
-def enrol_message(origin: str, id_: str) -> bytes:
-    """What a device key signs to be enrolled or added under this id, at this brand alone."""
-    return ENROL_LABEL + origin.encode() + b"\n" + id_.encode()
 
 
 def check_possession(origin: str, *, id_: str, public_key: bytes, signature: bytes) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, func, or_, select
 
-from comity.errors import Malformed, NotFound
+from comity.errors import Malformed, NotFound, Unauthenticated
 from comity.rpc.caller import CallerKind
 from comity.serve.session_service import RegisteredKey
 from comity.v1 import entry_pb2, member_pb2, merchant_pb2
@@ -43,10 +43,13 @@ class NodeStore:
 
     # --- members ----------------------------------------------------------------------
 
-    def balances(self, account: str, now_us: int) -> list[member_pb2.Balance]:
-        """The member's balances by unit, as of now."""
+    def balances(self, account: str, now_us: int, *, device: str = "") -> list[member_pb2.Balance]:
+        """The member's balances by unit, as of now.
+
+        Like all reads of a member's own: with `device`, only while that key is good.
+        """
         with self.engine.connect() as connection:
-            self._member(connection, account)
+            self._member(connection, account, device)
             rows = self._all(connection, tables.accounts, tables.accounts.c.account == account)
             found = self._open_lots(connection, account)
         by_unit = {row["unit"]: [Lot.of(one) for one in found] for row in rows}
@@ -54,7 +57,7 @@ class NodeStore:
             by_unit[unit] = [as_of(one, now_us) for one in some if one.unit == unit]
         return [_balance(row, by_unit[row["unit"]]) for row in rows]
 
-    def lots(self, account: str, *, now_us: int, limit: int, cursor: str) -> Page:
+    def lots(self, account: str, *, now_us: int, limit: int, cursor: str, device: str = "") -> Page:
         """The lots with points in them, the oldest first, as of now."""
         table, size = tables.lots, limit or PAGE_LIMIT
         where = [table.c.account == account, table.c.open == 1]
@@ -67,7 +70,7 @@ class NodeStore:
                 )
             )
         with self.engine.connect() as connection:
-            self._member(connection, account)
+            self._member(connection, account, device)
             rows = self._all(
                 connection, table, *where, order_by=(table.c.earned_at_us, table.c.lot), limit=size
             )
@@ -78,26 +81,30 @@ class NodeStore:
             f"{last['earned_at_us']}/{last['lot']}" if last else "",
         )
 
-    def activity(self, account: str, *, limit: int, cursor: str) -> Page:
+    def activity(self, account: str, *, limit: int, cursor: str, device: str = "") -> Page:
         """The member's statement, newest entry first."""
         table, size = tables.postings, limit or PAGE_LIMIT
         where = [table.c.account == account]
         if cursor:
             where.append(table.c["index"] < _number(cursor))
         with self.engine.connect() as connection:
-            self._member(connection, account)
+            self._member(connection, account, device)
             rows = self._all(
                 connection, table, *where, order_by=(table.c["index"].desc(),), limit=size
             )
         last = rows[-1] if len(rows) == size else None
         return Page([_activity(row) for row in rows], str(last["index"]) if last else "")
 
-    def devices(self, account: str) -> list[member_pb2.Device]:
+    def devices(self, account: str, *, device: str = "") -> list[member_pb2.Device]:
         """The member's devices, the oldest first."""
         table = tables.devices
         with self.engine.connect() as connection:
+            self._member(connection, account, device)
             rows = self._all(
-                connection, table, table.c.account == account, order_by=(table.c.added_at_us,)
+                connection,
+                table,
+                table.c.account == account,
+                order_by=(table.c.added_at_us, table.c.key_id),
             )
         return [
             member_pb2.Device(
@@ -215,11 +222,19 @@ class NodeStore:
         table = tables.lots
         return self._all(connection, table, table.c.account == account, table.c.open == 1)
 
-    def _member(self, connection: Connection, account: str) -> None:
-        table = tables.members
+    def _member(self, connection: Connection, account: str, device: str) -> None:
+        """Raises NotFound for no such member, Unauthenticated if `device` is not one's any more.
+
+        A session outlives its device by minutes; what it may read must not.
+        """
+        table, keys = tables.members, tables.devices
         rows = self._all(connection, table, table.c.account == account)
         if not rows or rows[0]["erased_at_us"]:
             raise NotFound(f"There is no member {account} here.")
+        if device:
+            found = self._all(connection, keys, keys.c.key_id == device)
+            if not found or found[0]["revoked_at_us"]:
+                raise Unauthenticated("This device was revoked; use another device of the member.")
 
 
 def _balance(row: Mapping[str, Any], lots: list[Lot]) -> member_pb2.Balance:

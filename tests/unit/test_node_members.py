@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from comity.client.member import enrol_message
 from comity.errors import Conflict, Malformed, MemberLocked, NotFound, Refused, Unauthenticated
 from comity.ledger.command import Answer
 from comity.rpc.caller import CallerKind
@@ -16,7 +17,7 @@ from node.commands import (
     LockMember,
     RevokeDevice,
 )
-from node.members import check_possession, enrol_message, key_name, require_unlocked
+from node.members import check_possession, key_name, require_unlocked
 from tests.brand import ORIGIN, Brand, programme, signing_key
 
 
@@ -126,7 +127,7 @@ def test_erasing_leaves_no_personal_data_and_ends_the_points() -> None:
     brand.pass_days(6)
     brand.buy(alice, 30)
     erase(brand, alice)
-    assert brand.kinds() == ["accrual", "transfer", "accrual", "expiry"]
+    assert brand.kinds() == ["accrual", "accrual", "transfer", "expiry"]
     for table in ("members", "profiles", "devices", "commands", "entries", "postings"):
         for row in brand.rows(table):
             assert "Alice" not in repr(row)
