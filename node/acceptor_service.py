@@ -24,6 +24,7 @@ from node.agreements import Accept, InForce, Propose, Terminate
 from node.book import Rules
 from node.driver import Driver, Job
 from node.errands import Errands
+from node.lookup import Lookup
 from node.peers import Peers
 from node.pledges import ACCRUAL, PledgeAccrual
 from node.quoting import POINTS_REWARD, Quoting, Wish
@@ -70,6 +71,8 @@ class RedemptionDesk:
         self._clock = clock
         self._read = read
         self._wait_s = wait_s
+        self._rewards = Lookup(store, rewards, "reward_id", read=read)
+        self._redemptions = Lookup(store, redemptions, "redemption_id", read=read)
 
     # --- members at this acceptor -----------------------------------------------------
 
@@ -153,10 +156,10 @@ class RedemptionDesk:
                 agreement_version=terms.version,
             )
         )
-        row = await self._row(pledges, redemption_id)
+        row = await self._pledge(redemption_id)
         if row["state"] == "PLEDGED":
             await self._wait(self._errands.pledge(row))
-            row = await self._row(pledges, redemption_id)
+            row = await self._pledge(redemption_id)
         return merchant_pb2.RecordPartnerPurchaseResponse(
             redemption_id=redemption_id,
             points=int.from_bytes(answer.body, "big"),
@@ -181,7 +184,7 @@ class RedemptionDesk:
         claimed = await self._rows(returns, names, at)
         if claimed and claimed[0]["state"] == "CLAIMED":
             await self._wait(self._errands.claim_return(claimed[0]))
-        row = await self._row(redemptions, request.redemption_id)
+        row = await self._redemption(request.redemption_id)
         decided = row["reversed_points"] >= at[1]
         return merchant_pb2.ReverseRedemptionResponse(
             state=state_of(row) if decided else member_pb2.REDEMPTION_STATE_PENDING,
@@ -300,10 +303,9 @@ class RedemptionDesk:
             )
             return wish, None
         quantity = request.quantity or 1
-        rows = await self._rows(rewards, ("reward_id",), (request.reward_id,))
-        if not rows or not rows[0]["active"]:
+        row = await self._rewards.get(request.reward_id)
+        if row is None or not row["active"]:
             raise NotFound(f"There is no reward {request.reward_id} on offer.", field="reward_id")
-        row = rows[0]
         if row["kind"] == member_pb2.REWARD_KIND_POINTS:
             raise Malformed("Points are bought by number: ask for acceptor_points.")
         wish = Wish(
@@ -323,11 +325,11 @@ class RedemptionDesk:
         await asyncio.wait({task}, timeout=self._wait_s)
 
     async def _is_reserved(self, redemption_id: str) -> bool:
-        row = await self._row(redemptions, redemption_id)
+        row = await self._redemption(redemption_id)
         return bool(row["state"] == State.RESERVED)
 
     async def _shown(self, redemption_id: str) -> member_pb2.Redemption:
-        row = await self._row(redemptions, redemption_id)
+        row = await self._redemption(redemption_id)
         delivery = None
         if row["delivery_index"] >= 0:
             (delivery,) = await self._peers.prove([row["delivery_index"]])
@@ -338,10 +340,14 @@ class RedemptionDesk:
         rows = await self._rows(agreements, ("agreement_id", "version"), at)
         return rows[0]
 
-    async def _row(self, table: Any, redemption_id: str) -> dict[str, Any]:
-        rows = await self._rows(table, ("redemption_id",), (redemption_id,))
-        if not rows:
+    async def _redemption(self, redemption_id: str) -> dict[str, Any]:
+        row = await self._redemptions.get(redemption_id)
+        if row is None:
             raise NotFound(f"There is no redemption {redemption_id} here.", field="redemption_id")
+        return row
+
+    async def _pledge(self, redemption_id: str) -> dict[str, Any]:
+        rows = await self._rows(pledges, ("redemption_id",), (redemption_id,))
         return rows[0]
 
     async def _rows(

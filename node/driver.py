@@ -127,7 +127,7 @@ class Driver:
         if resumed:
             found = await self._resolve(job)
             if found:
-                await self._carry_out(job, found, None, None)
+                await self._carry_out(job, found, None, None, None)
                 return
         # 1. The hold.
         hold: Proven | None = None
@@ -143,7 +143,7 @@ class Driver:
         # 2. The decision.
         decided = await self._claim(job, statement if hold is not None else None, refusal)
         # 3. Its end.
-        await self._carry_out(job, [decided], statement if hold is not None else None, refusal)
+        await self._carry_out(job, [decided], statement, hold, refusal)
 
     async def _place_hold(self, job: Job) -> common_pb2.Statement:
         """The issuer's HOLD. Raises its refusal, or QuoteExpired once it is too late to ask."""
@@ -220,6 +220,7 @@ class Driver:
         job: Job,
         found: list[clearing_pb2.Decided],
         statement: common_pb2.Statement | None,
+        hold: Proven | None,
         refusal: ComityError | None,
     ) -> None:
         read = [(self._read_decision(job, one), one) for one in found]
@@ -233,11 +234,11 @@ class Driver:
         if decided is not read[0][0]:
             await self._peers.submit(Fail(decided=decided, proof=proof))
             return
-        if statement is None:
+        if statement is None or hold is None:
             # Decided while nobody here watched: the issuer repeats its HOLD for the receipt.
             request = peer_pb2.HoldRequest(quote=job.quote_bytes, mandate=job.signed)
             statement = await self._peers.holds(job.quote.issuer).submit(request)
-        hold = self._read_hold(job, statement)
+            hold = self._read_hold(job, statement)
         if not entries.same(decided.decision.cites, hold.citation):
             raise BadStatement(f"Clearing committed {job.id} on another entry than the hold.")
         kind = Exchange if job.quote.kind == common_pb2.REDEMPTION_KIND_EXCHANGE else Deliver
