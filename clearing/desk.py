@@ -1,7 +1,7 @@
 """The one way from a use case to the sequencer: heads first, then commands, then the news.
 
 Heads which a request taught are stored in the batch of the effects that rely on them, and every
-follower learns at once that the log may have grown.
+follower learns at once that the log has grown.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Desk:
         if not commands and not heard:
             return []
         outcomes = await self._queue.submit_all([*heard, *commands])
-        self._feed.announce()
+        if any(isinstance(one, Answer) and one.entry_count for one in outcomes):
+            self._feed.announce()
         return outcomes[len(heard) :]
 
     async def submit(self, command: Command, *, seen: Sequence[KnownHead] = ()) -> Answer:

@@ -55,6 +55,7 @@ class Feed:
                 # Not `wait_for`: it may swallow a cancellation that comes together with news.
                 async with asyncio.timeout(wait_s):
                     await news.wait()
+                    await asyncio.sleep(self._linger_s)
         return await self._read(lambda: self._page(participant, start, limit))
 
     def _page(self, participant: str, start: int, limit: int) -> Page:
