@@ -129,7 +129,7 @@ COALITION: Final[Mapping[str, Member]] = {
             name="Corner Drug",
             earn=(2, 25),
             worth=Fraction(1, 2),
-            return_window_days=2,
+            return_window_days=8,
             expiry="days: 540",
             ladder=(
                 ("tissues", "Pocket tissues", 60),

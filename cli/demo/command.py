@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from rich.console import Console
 
 from cli import output
 from cli.commands import command
@@ -86,8 +87,9 @@ async def _run(place: Path, extent: Extent, *, keep: bool, json_file: Path | Non
     from cli.demo.screen import Screen
     from cli.demo.story import Story
 
-    console = output.stdout()
-    console.soft_wrap = False
+    console = Console(highlight=False)
+    if not console.is_terminal or console.width > page.WIDTH:
+        console.width = page.WIDTH
     screen, begun = Screen(console), time.monotonic()
     async with AsyncExitStack() as stack:
         loading = asyncio.create_task(run.load(extent))

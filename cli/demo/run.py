@@ -85,15 +85,17 @@ async def tell(network: Network, story: Story, screen: Screen, *, begun: float) 
         await write_order(network, place, watch, window=window, receipts=story.tally.receipts)
         checks = await verified(place)
     totals = await story.totals()
+    flows, accrued = await story.flows()
     reconciled = Check(
         name="reconciliation",
         passed=not breaks and not summary.protested,
-        detail=f"three books agree on {rows} rows, and nobody protests",
+        detail=f"{rows} rows agree, nobody protests",
     )
     return Result(
         tally=story.tally,
         weeks=story.weeks,
-        flows=await story.flows(),
+        flows=flows,
+        accrued=accrued,
         window=window,
         decisions=summary.decisions,
         net_positions=positions(table),

@@ -36,7 +36,9 @@ class Screen:
             *(() if total is None else (BarColumn(bar_width=24), MofNCompleteColumn())),
             TextColumn("[dim]{task.fields[standing]}"),
         )
-        with Progress(*columns, console=self._console, transient=True) as shown:
+        with Progress(
+            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+        ) as shown:
             task = shown.add_task(title, total=total, standing="")
             stage = Stage(lambda done, text: shown.update(task, advance=done, standing=text))
             yield stage

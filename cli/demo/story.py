@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -24,19 +24,20 @@ from cli.demo.coalition import (
     PROBATION,
     agreements,
 )
+from cli.demo.errands import Errands, at_most
 from cli.demo.household import Household
 from cli.demo.journey import Purchase
 from cli.demo.network import Network
 from cli.demo.patience import patiently, until
 from cli.demo.plan import Afterwards, Day, Plan, Wish
-from cli.demo.screen import Screen, Stage
+from cli.demo.screen import Screen
 from cli.demo.shared import SharedConnections
 from cli.demo.tally import Flow, Tally
 from comity.client.merchant import MerchantClient
 from comity.clock import SECOND, system_clock
 from comity.errors import BY_CODE, CapExceeded, Refused, Unavailable
 from comity.v1 import merchant_pb2
-from comity.v1.common_pb2 import AgreementTerms, Money
+from comity.v1.common_pb2 import REDEMPTION_KIND_ACCRUAL, AgreementTerms, Money
 from comity.v1.entry_pb2 import ACCOUNT_CLASS_HELD, AccountClass, SettlementTable
 from comity.v1.member_pb2 import (
     REDEMPTION_STATE_DELIVERED,
@@ -132,13 +133,24 @@ class Story:
     # 3. Days.
 
     async def live(self, screen: Screen, *, day_done: Callable[[Day], Awaitable[None]]) -> None:
-        """All days; `day_done` is called after each."""
+        """All days; `day_done` is called after each.
+
+        A household's redemptions may still be under way when the next day begins, but not when
+        it buys again: for each household everything happens in the order of the data.
+        """
         with screen.stage("Days pass: baskets earn, members redeem", len(self.plan.days)) as stage:
-            for day in self.plan.days:
-                await self._earn(day)
-                await self._redeem(day, stage)
-                await day_done(day)
-                stage.advance(1, self._standing(day))
+            async with Errands(REDEEMING_AT_ONCE) as errands:
+                for day in self.plan.days:
+                    await errands.done(buyers(day))
+                    await self._earn(day)
+                    for number, wishes in day.wishes.items():
+                        errands.add(number, partial(self._fulfil_all, number, wishes))
+                    await day_done(day)
+                    stage.advance(1, self._standing(day))
+
+    async def _fulfil_all(self, number: int, wishes: Sequence[Wish]) -> None:
+        for wish in wishes:
+            await self._fulfil(self._households[number], wish)
 
     def _standing(self, day: Day) -> str:
         tally = self.tally
@@ -200,17 +212,6 @@ class Story:
         )
         self.tally.partner_baskets += 1
         self.tally.partner_points += answer.points
-
-    async def _redeem(self, day: Day, stage: Stage) -> None:
-        async def one_household(number: int, wishes: Sequence[Wish]) -> None:
-            for wish in wishes:
-                await self._fulfil(self._households[number], wish)
-                stage.advance(0, self._standing(day))
-
-        await at_most(
-            REDEEMING_AT_ONCE,
-            [partial(one_household, number, wishes) for number, wishes in day.wishes.items()],
-        )
 
     async def _fulfil(self, household: Household, wish: Wish) -> None:
         """One wish: choose, take, and what is done with it afterwards."""
@@ -344,22 +345,20 @@ class Story:
         await until(answered, what="the brands to acknowledge")
         return await summary()
 
-    async def flows(self) -> Mapping[tuple[str, str], Flow]:
-        """What went between each two brands, from clearing's decisions."""
+    async def flows(self) -> tuple[Mapping[tuple[str, str], Flow], Flow]:
+        """What went between each two brands, from clearing's decisions; and what partners paid
+        for points earned at their stores."""
         found: dict[tuple[str, str], Flow] = {}
+        accrued = Flow()
         async for one in self.network.operator.decisions():
             if not one.row.amount.currency:
                 continue
-            pair = (one.row.issuer, one.row.acceptor)
-            before = found.get(pair, Flow())
-            returned = bool(one.decision.HasField("original"))
-            found[pair] = Flow(
-                redemptions=before.redemptions + (not returned),
-                points=before.points + (-one.row.points if returned else one.row.points),
-                minor=before.minor + one.row.amount.minor,
-                fee_minor=before.fee_minor + one.row.fee.minor,
-            )
-        return found
+            if one.decision.kind == REDEMPTION_KIND_ACCRUAL:
+                accrued = accrued.plus(one.row, sign=-1)
+            else:
+                pair = (one.row.issuer, one.row.acceptor)
+                found[pair] = found.get(pair, Flow()).plus(one.row)
+        return found, accrued
 
 
 def class_name(value: AccountClass.ValueType) -> str:
@@ -370,17 +369,7 @@ def class_name(value: AccountClass.ValueType) -> str:
 HELD: Final = class_name(ACCOUNT_CLASS_HELD)
 
 
-async def at_most(count: int, calls: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    """Run all calls, so many at once; the first failure ends the others."""
-    turn = asyncio.Semaphore(count)
-
-    async def run(call: Callable[[], Awaitable[None]]) -> None:
-        async with turn:
-            await call()
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for call in calls:
-                group.create_task(run(call))
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
+def buyers(day: Day) -> set[int]:
+    """The households which buy anything on that day."""
+    own = {one.household for found in day.purchases.values() for one in found}
+    return own | {one.household for one in day.partner_purchases}

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from comity.v1.entry_pb2 import OUTCOME_ADJUSTED, OUTCOME_REVERSED
+from comity.v1.peer_pb2 import BookRow
+
 
 @dataclass(slots=True)
 class Tally:
@@ -51,6 +54,16 @@ class Flow:
     minor: int = 0
     fee_minor: int = 0
 
+    def plus(self, row: BookRow, *, sign: int = 1) -> Flow:
+        """With one more decision; a REVERSED takes off."""
+        returned = row.outcome in (OUTCOME_REVERSED, OUTCOME_ADJUSTED)
+        return Flow(
+            redemptions=self.redemptions + (not returned),
+            points=self.points + (-abs(row.points) if returned else row.points),
+            minor=self.minor + sign * row.amount.minor,
+            fee_minor=self.fee_minor + row.fee.minor,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
@@ -68,6 +81,8 @@ class Result:
     tally: Tally
     weeks: int
     flows: Mapping[tuple[str, str], Flow]
+    accrued: Flow
+    """What partners paid for points which members earned at their stores."""
     window: int
     decisions: int
     net_positions: Mapping[str, int]
@@ -128,6 +143,7 @@ class Result:
                 }
                 for (issuer, acceptor), flow in self.flows.items()
             ],
+            "partner_accruals_minor": self.accrued.minor,
             "window": self.window,
             "decisions": self.decisions,
             "net_positions": dict(self.net_positions),

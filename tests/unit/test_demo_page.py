@@ -45,6 +45,7 @@ def _result() -> Result:
         tally=tally,
         weeks=8,
         flows={("fresh", "grocery"): Flow(redemptions=200, points=9_000, minor=17_000)},
+        accrued=Flow(redemptions=12, points=900, minor=160),
         window=1,
         decisions=335,
         net_positions={
@@ -73,9 +74,9 @@ def _shown(result: Result) -> str:
 
 def test_the_page_tells_who_owes_whom() -> None:
     text = _shown(_result())
-    assert "fresh pays grocery $169.00" in text
+    assert "Greenmarket Fresh pays Harvest Grocery $169.00" in text
     assert "Harvest Grocery" in text
-    assert "aborted: issuer's net debit cap reached" in text
+    assert "aborted: the issuer's net debit cap was reached" in text
     assert "51 points of Greenmarket Fresh bought dollar-off at Harvest Grocery" in text
     assert "All 1 checks passed" in text
 
