@@ -10,11 +10,12 @@ from comity.ledger.engine import writer
 from comity.ledger.entries import canonical
 from comity.ledger.migrate import create_or_upgrade, describe, ledger_first
 from comity.v1 import member_pb2
+from comity.verify.database import database
 from node import redemption_tables, tables
 from node.commands import AddDevice, EraseMember, PutReward, RecordPurchase, SetStock
 from node.init import MIGRATIONS
 from node.members import key_name
-from tests.brand import Brand, programme, signing_key
+from tests.brand import LEDGER, Brand, programme, signing_key
 
 
 def test_a_year_of_a_programme(engine: Engine) -> None:
@@ -41,6 +42,9 @@ def test_a_year_of_a_programme(engine: Engine) -> None:
     brand.sweep()
     assert all(brand.balance(account)[:3] == (0, 0, 0) for account in accounts)
     brand.check()
+    # A stranger to these rules recomputes every balance, lot and total from the log.
+    report = database(engine.url.render_as_string(hide_password=False), ledger=LEDGER)
+    assert report.passed, report.rows()
 
 
 def test_reads_page_through_everything(engine: Engine) -> None:
