@@ -9,7 +9,8 @@ Only `init` creates a ledger. It never overwrites anything.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -112,6 +113,36 @@ def init(
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / FILE).exists() or (folder / "log.key").exists():
         raise Conflict(f"{folder} holds a node already; choose another folder.")
+    with _all_or_nothing(folder):
+        return _create(
+            folder,
+            network=network,
+            participant=participant,
+            display_name=display_name,
+            peer_address=peer_address,
+            public_address=public_address,
+            database_url=database_url,
+            programme=programme,
+            manager=manager,
+            clock=clock,
+            random=random,
+        )
+
+
+def _create(
+    folder: Path,
+    *,
+    network: str,
+    participant: str,
+    display_name: str,
+    peer_address: str,
+    public_address: str,
+    database_url: str,
+    programme: bytes,
+    manager: PublicKey | None,
+    clock: Clock,
+    random: Callable[[int], bytes],
+) -> Created:
     text = _settings_text(
         network=network,
         participant=participant,
@@ -125,11 +156,7 @@ def init(
     read = read_programme(content, participant=participant)
     subject = brand(network, participant)
     (folder / FILE).write_text(text)
-    try:
-        settings = load_settings(folder)
-    except ComityError:
-        (folder / FILE).unlink()
-        raise
+    settings = load_settings(folder)
     (folder / "programme.yaml").write_bytes(content)
     log_key = SigningKey.generate(random)
     keys.save(folder / "log.key", log_key, random=random)
@@ -187,6 +214,18 @@ def join(folder: Path, answer: operator_pb2.AdmitParticipantResponse) -> None:
     )
     (folder / "tls.crt").write_bytes(answer.certificate)
     (folder / "network.json").write_text(json_format.MessageToJson(answer.network))
+
+
+@contextmanager
+def _all_or_nothing(folder: Path) -> Iterator[None]:
+    """Leave the folder as it was if the block fails, so that `init` can simply be repeated."""
+    before = {*folder.iterdir()}
+    try:
+        yield
+    except BaseException:
+        for made in {*folder.iterdir()} - before:
+            made.unlink()
+        raise
 
 
 def _create_ledger(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
+from sqlalchemy.exc import OperationalError
 
 from comity import keys
 from comity.errors import ComityError, Conflict, Malformed, NotFound
@@ -101,10 +102,15 @@ def test_a_node_is_created_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"participant": "Grocery"}, {"network": "no network"}, {"peer_address": "somewhere"}],
+    [
+        {"participant": "Grocery"},
+        {"network": "no network"},
+        {"peer_address": "somewhere"},
+        {"database_url": "sqlite:////nowhere/at/all/node.db"},
+    ],
 )
 def test_a_wrong_name_or_address_creates_nothing(tmp_path: Path, wrong: dict[str, str]) -> None:
-    with pytest.raises(ComityError):
+    with pytest.raises((ComityError, OperationalError)):
         create(tmp_path / "node", **wrong)
     assert [*(tmp_path / "node").iterdir()] == []
 
