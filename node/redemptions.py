@@ -327,9 +327,9 @@ def end_of(
     """
     some = list(decisions)
     first = some[0]
-    for decided, proof in some[1:]:
-        if decided.decision.outcome == REVERSED and decided.points == first[0].points:
-            return decided, proof
+    for one in some[1:]:
+        if one[0].decision.outcome == REVERSED and one[0].points == first[0].points:
+            return one
     return first
 
 

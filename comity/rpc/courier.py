@@ -58,7 +58,7 @@ class Courier(Generic[T, R]):
         self._first_pause_s = first_pause_s
         self._longest_pause_s = longest_pause_s
         self._waiting: deque[_Parcel[T, R]] = deque()
-        self._later: set[asyncio.TimerHandle] = set()
+        self._later: dict[asyncio.TimerHandle, _Parcel[T, R]] = {}
         self._rounds: asyncio.Task[None] | None = None
         self._count = 0
         self._closed = False
@@ -93,8 +93,10 @@ class Courier(Generic[T, R]):
     async def close(self) -> None:
         """Stop; whoever still waits is told `Unavailable`."""
         self._closed = True
-        for timer in self._later:
+        for timer, parcel in self._later.items():
             timer.cancel()
+            _settle(parcel, _shut())
+        self._later.clear()
         if self._rounds is not None:
             self._rounds.cancel()
             await asyncio.gather(self._rounds, return_exceptions=True)
@@ -153,16 +155,12 @@ class Courier(Generic[T, R]):
         loop = asyncio.get_running_loop()
 
         def put() -> None:
-            self._later.discard(timer)
-            if parcel.answer.done():
-                return
-            if self._closed:
-                _settle(parcel, _shut())
-            else:
+            self._later.pop(timer, None)
+            if not parcel.answer.done():
                 self._put(parcel)
 
         timer = loop.call_later(pause_s, put)
-        self._later.add(timer)
+        self._later[timer] = parcel
 
     def _answer_all(self, parcels: Sequence[_Parcel[T, R]] | deque[_Parcel[T, R]]) -> None:
         for parcel in parcels:
