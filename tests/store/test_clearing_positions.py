@@ -79,6 +79,10 @@ class Story:
         self.claims.append((acceptor, item))
         if outcome(result) == "COMMITTED":
             self.committed.append(result.decided)
+        await self.link()
+
+    async def link(self) -> None:
+        """Every brand proves that its log only grew."""
         for brand in self.world.brands.values():
             await self.world.pulse(brand)
 
@@ -117,6 +121,7 @@ class Story:
                 await world.close(self.window)
                 self.window += 1
             case "settle" if self.settled < self.window:
+                await self.link()
                 settlement.check_settlement((await world.settle(self.settled)).table)
                 self.settled += 1
             case "wait":
