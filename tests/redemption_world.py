@@ -293,7 +293,8 @@ class _Late:
 class NodeWorld:
     """Clearing and its brands."""
 
-    def __init__(self) -> None:
+    def __init__(self, new_engine: Callable[[], Engine] = lambda: open_engine("sqlite://")) -> None:
+        self.new_engine = new_engine
         self.clearing_world = World(open_engine("sqlite://"))
         self.clock = self.clearing_world.clock
         self.nodes: dict[str, Node] = {}
@@ -303,7 +304,8 @@ class NodeWorld:
 
     async def admit(self, name: str, *, cap_minor: int = 1_000_000, **programme: Any) -> Node:
         await self.clearing_world.admit(name, cap_minor=cap_minor)
-        node = self.nodes[name] = Node(name, self, programme_changes=programme)
+        node = Node(name, self, engine=self.new_engine(), programme_changes=programme)
+        self.nodes[name] = node
         node.init()
         self.clearing_world.channels[name] = _Late(self, name, "clearing")
         await node.start()
@@ -443,9 +445,11 @@ class Shopper:
         return await self.redeem(self.request(quoted, reward_id=reward_id, quantity=quantity))
 
 
-async def pair(**changed: Any) -> tuple[NodeWorld, Node, Node, Shopper, str]:
+async def pair(
+    world: NodeWorld | None = None, **changed: Any
+) -> tuple[NodeWorld, Node, Node, Shopper, str]:
     """grocery issues, fuel accepts; alice has 1,000 points at grocery, fuel sells coffee."""
-    world = NodeWorld()
+    world = world or NodeWorld()
     grocery = await world.admit("grocery")
     fuel = await world.admit("fuel")
     await world.settled()
