@@ -51,10 +51,30 @@ def database(
     engine = open_read_only(where)
     try:
         with engine.connect() as connection:
-            found = _DatabasePass(connection, _row_of(connection, ledger), vkey)
-            return found.report(head_file=head_file, final=final, progress=progress)
+            return snapshot(
+                connection,
+                ledger=ledger,
+                vkey=vkey,
+                head_file=head_file,
+                final=final,
+                progress=progress,
+            )
     finally:
         engine.dispose()
+
+
+def snapshot(
+    connection: Connection,
+    *,
+    ledger: str | None = None,
+    vkey: str | None = None,
+    head_file: Path | None = None,
+    final: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """As `database`, over a connection that reads one snapshot."""
+    found = _DatabasePass(connection, _row_of(connection, ledger), vkey)
+    return found.report(head_file=head_file, final=final, progress=progress)
 
 
 def open_read_only(where: str | Path) -> Engine:
