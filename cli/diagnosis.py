@@ -114,8 +114,18 @@ def _listens(target: Target) -> Step:
 
 def _shakes_hands(target: Target, clock: Clock) -> Step:
     """Steps 3 and 4: one handshake, and the first bytes after it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        context = _context(target)
+        context.load_verify_locations(cadata=target.roots_pem.decode("ascii", "replace"))
+    except ssl.SSLError:
+        return _step3(
+            "The file of the CA you trust holds no certificate.",
+            "Use the ca.crt which the network's operator hands out.",
+        )
+    context.set_alpn_protocols(["h2"])
+    try:
+        if target.certificate is not None:
+            context.load_cert_chain(target.certificate, target.key)
     except (ssl.SSLError, OSError) as error:
         return _step3(
             f"Our own certificate or key cannot be used: {error}.",
@@ -138,15 +148,6 @@ def _shakes_hands(target: Target, clock: Clock) -> Step:
     shown = _shown(target)
     until = f", valid until {shown.not_valid_after_utc:%Y-%m-%d}" if shown else ""
     return Step(name="tls", passed=True, found=f"TLS works; the certificate is trusted{until}.")
-
-
-def _context(target: Target) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=target.roots_pem.decode("ascii", "replace"))
-    context.set_alpn_protocols(["h2"])
-    if target.certificate is not None:
-        context.load_cert_chain(target.certificate, target.key)
-    return context
 
 
 def _distrusted(target: Target, error: ssl.SSLCertVerificationError, clock: Clock) -> Step:

@@ -24,7 +24,7 @@ from cli.access import (
 from cli.commands import command
 from cli.diagnosis import Step, Target, clock_skew, health, log_head, reach
 from cli.failures import UNDECIDED
-from cli.options import Json
+from cli.options import DEFAULT_WALLET, Json, Wallet
 from cli.purse import open_wallet
 from comity.client.connection import Server, connect, connect_peer
 from comity.clock import SECOND, system_clock
@@ -32,7 +32,7 @@ from comity.errors import ComityError, Malformed
 from comity.log.checkpoint import Checkpoint
 from comity.rpc.tls import ClientTls, Subject, brand, clearing, load_private
 
-SILENT_US = 10 * SECOND
+SILENT_US = 60 * SECOND
 
 
 def add_to(app: typer.Typer) -> None:
@@ -60,7 +60,7 @@ def doctor(
     clearing_folder: Annotated[
         Path | None, typer.Option("--clearing", help="Examine clearing and its brands likewise.")
     ] = None,
-    wallet: Annotated[str | None, typer.Option(help="The wallet which knows the brand.")] = None,
+    wallet: Wallet = DEFAULT_WALLET,
     as_json: Json = False,
 ) -> None:
     """Say in words why a connection fails: name, port, certificates, clock, health, log."""
@@ -86,10 +86,10 @@ def _targets(
     server_name: str,
     node: Path | None,
     clearing_folder: Path | None,
-    wallet: str | None,
+    wallet: str,
 ) -> Iterator[Examined]:
     if address is not None and (":" not in address or ca is None):
-        known = open_wallet(wallet or "~/.comity/wallet").store
+        known = open_wallet(wallet).store
         one = known.brand(address)
         roots = known.networks()[one.network].roots_pem.encode()
         yield (

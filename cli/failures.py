@@ -72,10 +72,30 @@ ADVICE: Final[Mapping[type[ComityError], str]] = {
 }
 """What to do, for those errors where a command is of more help than the sentence itself."""
 
+CONNECTION: Final[Mapping[str, str]] = {
+    "connection refused": "The server cannot be reached: nothing listens at its address.",
+    "certificate": "The server cannot be reached: one side does not accept the certificate of "
+    "the other.",
+    "socket closed": "The server closed the connection at once.",
+    "dns": "The server cannot be reached: its name leads to no address.",
+    "deadline": "The server did not answer in time.",
+    "failed to connect": "The server cannot be reached.",
+}
+"""What the transport says, by what its text contains, in words."""
+
 
 def exit_code(error: ComityError) -> int:
     """The exit code of the nearest class which has one."""
     return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+
+
+def sentence(error: ComityError) -> str:
+    """The error in one sentence; what gRPC says of a connection is put into words."""
+    if isinstance(error, errors.Unavailable):
+        for sign, words in CONNECTION.items():
+            if sign in error.message.lower():
+                return words
+    return f"{error.message} ({error.field})" if error.field else error.message
 
 
 def advice(error: ComityError) -> str:

@@ -16,7 +16,7 @@ import typer
 
 from cli import output
 from cli.commands import WriteId, group
-from cli.failures import DONE, INTERRUPTED, UNDECIDED, UNEXPECTED, advice, exit_code
+from cli.failures import DONE, INTERRUPTED, UNDECIDED, UNEXPECTED, advice, exit_code, sentence
 from cli.parts import PARTS, Part
 from comity.errors import ComityError
 
@@ -76,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
         return end.code if isinstance(end.code, int) else DONE if end.code is None else 1
     except ComityError as error:
         code = exit_code(error)
-        output.fail(_sentence(error), what_to_do=_what_to_do(error, code))
+        output.fail(sentence(error), what_to_do=_what_to_do(error, code))
         return code
     except KeyboardInterrupt:
         output.fail("Interrupted.")
@@ -93,10 +93,6 @@ def run(arguments: Sequence[str]) -> int:
         )
         return UNEXPECTED
     return DONE
-
-
-def _sentence(error: ComityError) -> str:
-    return f"{error.message} ({error.field})" if error.field else error.message
 
 
 def _what_to_do(error: ComityError, code: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ EXPONENTS: Final[Mapping[str, int]] = {
 """Digits of the minor unit where they are not two (ISO 4217)."""
 
 
+PIPE_WIDTH: Final = 240
 _NUMBER: Final = re.compile(r"(?P<sign>-?)(?P<whole>[0-9]+)(\.(?P<fraction>[0-9]+))?")
 
 
@@ -45,6 +47,11 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Where progress, remarks and failures go."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def page() -> Console:
+    """Where tables go: as wide as the terminal, and in a pipe wide enough to break no id."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def say(text: str) -> None:
@@ -93,7 +100,7 @@ def table(
     for row in rows:
         drawn.add_row(*(escape(str(cell)) for cell in row))
     if drawn.row_count:
-        Console(highlight=False).print(drawn)
+        page().print(drawn)
     else:
         say(empty)
 
@@ -106,7 +113,7 @@ def facts(pairs: Iterable[tuple[str, object]], *, title: str = "") -> None:
     for name, value in pairs:
         if value not in ("", None):
             drawn.add_row(name, escape(str(value)))
-    Console(highlight=False).print(drawn)
+    page().print(drawn)
 
 
 @contextmanager
@@ -118,7 +125,9 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], No
         BarColumn(),
         MofNCompleteColumn() if total is not None else TextColumn("{task.completed}"),
     )
-    with Progress(*columns, console=stderr(), transient=True) as shown:
+    console = stderr()
+    silent = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=silent) as shown:
         task = shown.add_task(what, total=total)
 
         def advance(done: int) -> None:
@@ -130,7 +139,11 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], No
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """A spinner on stderr while something takes its time."""
-    with stderr().status(what):
+    console = stderr()
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
         yield
 
 

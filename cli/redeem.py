@@ -334,7 +334,10 @@ def show_receipt(receipt: Receipt) -> None:
         (
             ("redemption", receipt.redemption_id),
             ("state", receipt.state.replace("_", " ")),
-            ("paid", f"{output.number(summary['points'])} points of {_name(summary['issuer'])}"),
+            (
+                "price" if receipt.state == "failed" else "paid",
+                f"{output.number(summary['points'])} points of {_name(summary['issuer'])}",
+            ),
             ("returned", output.number(back) if back else ""),
             ("for", f"{bought} at {_name(summary['acceptor'])}"),
             ("show at the till", "\n".join(receipt.vouchers)),
