@@ -95,6 +95,7 @@ class RedemptionDesk:
     ) -> member_pb2.RedeemResponse:
         """Reserve, and drive to the end; PENDING if that takes longer than the caller waits."""
         asked = self._quoting.check(request)
+        self._driver.require_room()
         answer = await self._peers.submit(Reserve(asked=asked))
         if not answer.repeated or await self._is_reserved(asked.redemption_id):
             job = Job(quote_bytes=asked.quote_bytes, quote=asked.quote, signed=asked.signed)

@@ -18,7 +18,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from comity.clock import SECOND, Clock
-from comity.errors import BadStatement, ComityError, LedgerFault, QuoteExpired, Unavailable
+from comity.errors import (
+    BadStatement,
+    ComityError,
+    LedgerFault,
+    Overloaded,
+    QuoteExpired,
+    Unavailable,
+)
 from comity.ledger import entries
 from comity.ledger.statements import Proven
 from comity.terms import mandates, quotes
@@ -34,6 +41,10 @@ DELIVERY_MARGIN_US: Final = 5 * SECOND
 """This close to the end of the delivery time clearing is asked first whether it reversed."""
 
 RETRY_S: Final = 5.0
+
+OPEN_LIMIT: Final = 16_384
+"""Redemptions on their way at once; more are refused, and nothing is reserved for them."""
+
 _STARTING: Final = ""
 
 
@@ -72,6 +83,11 @@ class Driver:
         self._floors: dict[str, int] = {_STARTING: 0}
 
     # --- from outside -----------------------------------------------------------------
+
+    def require_room(self) -> None:
+        """Raises Overloaded while too many redemptions wait for their end."""
+        if len(self._running) >= OPEN_LIMIT:
+            raise Overloaded("Too many redemptions wait to be decided; repeat in a moment.")
 
     def drive(self, job: Job, *, resumed: bool = False) -> asyncio.Task[None]:
         """The task that ends when this redemption has; started if it does not run yet.

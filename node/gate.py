@@ -73,6 +73,11 @@ class Gate:
         if error is not None:
             raise error
 
+    def raise_fault(self) -> None:
+        """Raises the fault that shut the gate, if there was one."""
+        if self._fault is not None:
+            raise self._fault
+
     async def opened(self) -> None:
         """Wait until writing is allowed; raises the fault."""
         await self._opened.wait()

@@ -105,7 +105,7 @@ def join(
         gate=gate,
         connect=connect,
         clearing=clearing,
-        clock=clock,
+        alarm=alarm,
     )
     assert peers.clearing_origin == clearing_key.name, f"clearing's log is <network>/{CLEARING}"
     driver = Driver(peers=peers, clock=clock, alarm=alarm)

@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import select
 
-from comity.clock import Clock
 from comity.errors import (
     BadStatement,
     ComityError,
@@ -34,7 +33,7 @@ from comity.rpc.courier import Courier
 from comity.v1 import clearing_pb2, common_pb2, peer_pb2
 from comity.v1.clearing_pb2_grpc import ClearingServiceStub
 from comity.v1.peer_pb2_grpc import PeerServiceStub
-from node.gate import Gate
+from node.gate import Alarm, Gate
 from node.mirror import Hear
 from node.redemption_tables import roster
 
@@ -107,7 +106,7 @@ class Peers:
         gate: Gate,
         connect: Connect,
         clearing: Channel,
-        clock: Clock,
+        alarm: Alarm,
     ) -> None:
         self.network = network
         self.participant = participant
@@ -118,11 +117,12 @@ class Peers:
         self.clearing: Any = stub(ClearingServiceStub, clearing)
         self._queue = queue
         self._connect = connect
-        self._clock = clock
+        self._alarm = alarm
         self._channels: dict[str, tuple[str, Channel]] = {CLEARING: ("", clearing)}
         self._stubs: dict[str, Any] = {}
         self._seen: list[KnownHead] = []
         self._pulsed_size = -1
+        self._owes_links = False
         self._holds: dict[str, Courier[peer_pb2.HoldRequest, common_pb2.Statement]] = {}
         self._notices: dict[str, Courier[peer_pb2.PledgeNotice, None]] = {}
         self.claims: Courier[clearing_pb2.ClaimItem, clearing_pb2.Decided] = Courier(self._claim)
@@ -185,6 +185,11 @@ class Peers:
         except LedgerFault as fault:
             self.gate.shut(fault)
             raise
+        except BadStatement as error:
+            self._alarm(f"hearing the heads of {origin}", error)
+            raise
+        if origin == self.clearing_origin:
+            self._owes_links = bool(exchange.unlinked_sizes)
 
     def see(self, statement: common_pb2.Statement, origin: str) -> Proven:
         """Verify a statement of a log, whoever brought it. Raises BadStatement."""
@@ -232,17 +237,25 @@ class Peers:
         self.gate.open()
 
     async def run(self) -> None:
-        """Pulse at once, then every second in which our log grew. Raises a fault of our ledger."""
+        """Pulse at once, then in every second in which our log grew or clearing misses a link.
+
+        Raises a fault of our ledger.
+        """
         while True:
-            if not self.gate.is_open or self.own_size() != self._pulsed_size:
-                try:
-                    await self.pulse()
-                except LedgerFault:
-                    raise
-                except ComityError:
-                    # Clearing is away, or not the clearing we know; the next second asks again.
-                    await asyncio.sleep(0)
+            grew = self.own_size() != self._pulsed_size
+            if grew or self._owes_links or not self.gate.is_open:
+                await self._try_pulse()
             await asyncio.sleep(PULSE_EVERY_S)
+
+    async def _try_pulse(self) -> None:
+        try:
+            await self.pulse()
+        except (LedgerFault, BadStatement):
+            # A fault has shut the gate, whose watch ends the process; a lie was an alarm.
+            self.gate.raise_fault()
+        except ComityError:
+            # Clearing is away; the next second asks again.
+            return
 
     async def close(self) -> None:
         """Stop the couriers and close the channels."""

@@ -557,3 +557,17 @@ def reported(scene: Scene) -> list[int | None]:
     with world.engine.connect() as connection:
         rows = connection.execute(select(clearing_tables.redemptions)).mappings().all()
     return [row["delivery_index"] for row in rows]
+
+
+async def test_clearing_is_shown_every_link_it_misses(scene: Scene) -> None:
+    """Clearing learns of the issuer's heads from the acceptor; the issuer links them by itself."""
+    for _ in range(3):
+        await scene.alice.buy()
+    await scene.world.settled()
+
+    def loose() -> int:
+        table = clearing_tables.metadata.tables["loose_heads"]
+        with scene.world.clearing_world.engine.connect() as connection:
+            return len(connection.execute(select(table)).all())
+
+    await scene.world.until(lambda: loose() == 0)
