@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from clearing.answers import Statements
 from clearing.book import ClearingBook
 from clearing.desk import Desk
+from clearing.evidence import Evidence
 from clearing.feed import Feed
 from clearing.liveness import Liveness
 from clearing.operator_service import OperatorService
@@ -139,6 +140,7 @@ def build(config: operator_pb2.NetworkConfig, rules: Rules, world: Surroundings)
     statements = Statements(queue=queue, store=store, read=read)
     service = ClearingService(
         desk=desk,
+        evidence=Evidence(heads=heads, roster=roster, liveness=liveness, learn=desk.learn),
         heads=heads,
         roster=roster,
         liveness=liveness,

@@ -28,22 +28,31 @@ from comity.ledger.heads import HeadKeeper
 from comity.ledger.statements import Proven
 from comity.ledger.store import KnownHead
 from comity.v1.clearing_pb2 import ClaimItem, RegisterAgreementRequest
-from comity.v1.common_pb2 import Statement
+from comity.v1.common_pb2 import HeadExchange, Statement
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 
 
 class Evidence:
-    """Reads the statements of one request; `seen` are the heads they taught, to be stored."""
+    """Reads what brands show; `learn` is told the heads it teaches, to have them stored."""
 
     def __init__(
-        self, *, heads: HeadKeeper, roster: Roster, liveness: Liveness, seen: Iterable[KnownHead]
+        self,
+        *,
+        heads: HeadKeeper,
+        roster: Roster,
+        liveness: Liveness,
+        learn: Callable[[Iterable[KnownHead]], None],
     ) -> None:
         self._heads = heads
         self._roster = roster
         self._liveness = liveness
-        self.seen = list(seen)
+        self._learn = learn
+
+    def hear(self, caller: str, exchange: HeadExchange) -> None:
+        """Take in the caller's side of an exchange of heads."""
+        self._learn(self._liveness.hear(caller, exchange))
 
     def each(self, items: Iterable[Item], read: Callable[[Item], Read]) -> list[Read | ComityError]:
         """Read every item; an item's error stands in its place."""
@@ -135,7 +144,7 @@ class Evidence:
         """A statement of one participant's log, of one of these kinds."""
         origin = self._roster.member(participant).origin
         proven, learnt = self._heads.see(statement, origin)
-        self.seen += learnt
+        self._learn(learnt)
         kind = entries.kind(proven.entry)
         if kind not in kinds:
             raise Malformed(f"A {' or '.join(kinds)} entry is needed here, not a {kind} entry.")

@@ -30,6 +30,7 @@ class ClearingService:
         self,
         *,
         desk: Desk,
+        evidence: Evidence,
         heads: HeadKeeper,
         roster: Roster,
         liveness: Liveness,
@@ -39,6 +40,7 @@ class ClearingService:
         read: Runner,
     ) -> None:
         self._desk = desk
+        self._evidence = evidence
         self._heads = heads
         self._roster = roster
         self._liveness = liveness
@@ -49,9 +51,11 @@ class ClearingService:
 
     async def claim(self, caller: Caller, request: pb.ClaimRequest) -> pb.ClaimResponse:
         """One decision for each item, or why there is none."""
-        evidence = self._hear(caller, request.heads)
-        claims = evidence.each(request.claims, lambda item: evidence.claim(caller.id, item))
-        outcomes = await self._desk.submit_read(claims, seen=evidence.seen)
+        self._evidence.hear(caller.id, request.heads)
+        claims = self._evidence.each(
+            request.claims, lambda item: self._evidence.claim(caller.id, item)
+        )
+        outcomes = await self._desk.submit_read(claims)
         head, decided = await self._statements.decided(caller.id, outcomes)
         return pb.ClaimResponse(
             heads=self._mine(caller, head),
@@ -65,11 +69,11 @@ class ClearingService:
 
     async def report(self, caller: Caller, request: pb.ReportRequest) -> pb.ReportResponse:
         """Take note of deliveries; a result without a failure says that it is done."""
-        evidence = self._hear(caller, request.heads)
-        reports = evidence.each(
-            request.deliveries, lambda statement: evidence.delivery(caller.id, statement)
+        self._evidence.hear(caller.id, request.heads)
+        reports = self._evidence.each(
+            request.deliveries, lambda statement: self._evidence.delivery(caller.id, statement)
         )
-        outcomes = await self._desk.submit_read(reports, seen=evidence.seen)
+        outcomes = await self._desk.submit_read(reports)
         return pb.ReportResponse(
             heads=self._mine(caller),
             results=[
@@ -82,12 +86,12 @@ class ClearingService:
 
     async def resolve(self, caller: Caller, request: pb.ResolveRequest) -> pb.ResolveResponse:
         """The decisions on redemptions of the caller's, oldest first; nothing is decided here."""
-        evidence = self._hear(caller, request.heads)
+        self._evidence.hear(caller.id, request.heads)
         keys = [(key.issuer, key.acceptor, key.redemption_id) for key in request.keys]
         for key in keys:
             if caller.id not in key[:2]:
                 raise Forbidden("A redemption is shown to its two brands only.", field="keys")
-        await self._desk.submit_all([], seen=evidence.seen)
+        await self._desk.submit_all([])
         found = await self._read(lambda: self._store.decisions_on(keys))
         indices = [row["entry_index"] for rows in found.values() for row in rows]
         head, shown = await self._statements.show(caller.id, indices)
@@ -103,8 +107,8 @@ class ClearingService:
 
     async def follow(self, caller: Caller, request: pb.FollowRequest) -> pb.FollowResponse:
         """A page of clearing's log; waits for news where there is none."""
-        evidence = self._hear(caller, request.heads)
-        await self._desk.submit_all([], seen=evidence.seen)
+        self._evidence.hear(caller.id, request.heads)
+        await self._desk.submit_all([])
         page = await self._feed.page(
             caller.id,
             start=request.from_index,
@@ -126,27 +130,27 @@ class ClearingService:
         self, caller: Caller, request: pb.RegisterAgreementRequest
     ) -> pb.RegisterAgreementResponse:
         """Put an agreement in force, or end it."""
-        evidence = self._hear(caller, request.heads)
+        self._evidence.hear(caller.id, request.heads)
         self._liveness.require_someone()
-        command = evidence.agreement(caller.id, request)
-        answer = await self._desk.submit(command, seen=evidence.seen)
+        command = self._evidence.agreement(caller.id, request)
+        answer = await self._desk.submit(command)
         return pb.RegisterAgreementResponse(
             heads=self._mine(caller), agreement=await self._statements.one(answer.body)
         )
 
     async def pulse(self, caller: Caller, request: pb.PulseRequest) -> pb.PulseResponse:
         """Exchange heads."""
-        evidence = self._hear(caller, request.heads)
-        await self._desk.submit_all([], seen=evidence.seen)
+        self._evidence.hear(caller.id, request.heads)
+        await self._desk.submit_all([])
         return pb.PulseResponse(heads=self._mine(caller))
 
     async def acknowledge(
         self, caller: Caller, request: pb.AcknowledgeRequest
     ) -> pb.AcknowledgeResponse:
         """Take note of an ACK or PROTEST."""
-        evidence = self._hear(caller, request.heads)
-        command = evidence.acknowledgement(caller.id, request.statement)
-        await self._desk.submit(command, seen=evidence.seen)
+        self._evidence.hear(caller.id, request.heads)
+        command = self._evidence.acknowledgement(caller.id, request.statement)
+        await self._desk.submit(command)
         return pb.AcknowledgeResponse(heads=self._mine(caller))
 
     async def read_window(
@@ -161,14 +165,6 @@ class ClearingService:
                 statements=self._statements,
                 read=self._read,
             )
-        )
-
-    def _hear(self, caller: Caller, exchange: HeadExchange) -> Evidence:
-        return Evidence(
-            heads=self._heads,
-            roster=self._roster,
-            liveness=self._liveness,
-            seen=self._liveness.hear(caller.id, exchange),
         )
 
     def _mine(self, caller: Caller, head: Head | None = None) -> HeadExchange:

@@ -387,6 +387,22 @@ async def test_clearing_stops_when_a_brand_shows_a_longer_log_of_clearings_own(
         await world.clearing.liveness.watch()
 
 
+async def test_a_link_that_came_with_a_refused_request_is_kept_all_the_same(
+    world: World,
+) -> None:
+    grocery, fuel = world.brands["grocery"], world.brands["fuel"]
+    item = world.hold_claim(world.purchase(), issuer=grocery)
+    assert outcome(await world.one(fuel, item)) == "COMMITTED"
+    assert [head.origin for head in world.clearing.ledger.loose_heads()] == [grocery.origin]
+    stranger = pb.RedemptionKey(
+        issuer="hotel", acceptor="fuel", redemption_id=redemption_id("first")
+    )
+    with pytest.raises(Forbidden):
+        await world.at(grocery).Resolve(pb.ResolveRequest(heads=grocery.heads(), keys=[stranger]))
+    await world.pulse(fuel)
+    assert not world.clearing.ledger.loose_heads()
+
+
 # --- standing -------------------------------------------------------------------------------
 
 
