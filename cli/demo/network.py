@@ -183,14 +183,15 @@ class Network:
         return self.home(CLEARING)
 
     async def _found(self) -> None:
-        """1. create clearing and start it
-        2. create the nodes; the operator admits each, which joins
+        """1. create clearing, and start it
+        2. create the nodes; once clearing serves, the operator admits each, which joins
         3. start the nodes
         """
         ports = free_ports(2 * (1 + len(self.brands)))
         addresses = [f"{HOST}:{port}" for port in ports]
         # 1. Clearing.
-        clearing.folder.create(
+        await asyncio.to_thread(
+            clearing.folder.create,
             self._clearing,
             network=self.name,
             peer_address=addresses[0],
@@ -200,14 +201,15 @@ class Network:
             random=secrets.token_bytes,
         )
         self._add(CLEARING, ("clearing", "run", "--clearing", str(self._clearing)), addresses[1])
-        await self.start(CLEARING)
+        self.process(CLEARING).start()
         # 2. Nodes.
-        pairs = zip(addresses[2::2], addresses[3::2], strict=True)
+        pairs = list(zip(addresses[2::2], addresses[3::2], strict=True))
         for brand, (peer, public) in zip(self.brands.values(), pairs, strict=True):
-            self._create(brand, peer_address=peer, public_address=public)
+            await asyncio.to_thread(self._create, brand, peer_address=peer, public_address=public)
+            self._add(brand.id, ("node", "run", "--node", str(self.home(brand.id))), public)
+        await self.process(CLEARING).until_serving()
+        for brand in self.brands.values():
             await self._admit(brand)
-            home = self.home(brand.id)
-            self._add(brand.id, ("node", "run", "--node", str(home)), public)
         # 3. All at once, as machines after a power cut.
         await asyncio.gather(*(self.start(brand) for brand in self.brands))
 

@@ -72,7 +72,7 @@ def _brands(result: Result) -> Table:
 
 
 def _flows(result: Result) -> Group:
-    drawn = _table("Points of one brand spent at another, and what the issuer pays for them")
+    drawn = _table("Points spent at another brand, and what their issuer pays")
     for brand in COALITION:
         drawn.add_column(f"at {brand}", justify="right", no_wrap=True)
     for issuer in COALITION:

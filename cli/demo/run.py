@@ -38,6 +38,8 @@ from comity.verify.settlement import pack
 from comity.wallet import receipts as receipt_files
 
 AUDITOR: Final = "auditor"
+DARK: Final = "drug"
+"""Whose lights go out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +71,15 @@ async def tell(network: Network, story: Story, screen: Screen, *, begun: float) 
     await story.prepare(screen)
     await story.enrol(screen)
     await watch.look()
-    await story.live(screen, day_done=watch.after)
-    with screen.stage("The operator closes the window; three parties' books are compared") as stage:
+    cut = PowerCut(network, screen, at=len(story.plan.days) // 2)
+
+    async def day_done(day: Day) -> None:
+        await watch.after(day)
+        cut.after(day)
+
+    await story.live(screen, day_done=day_done)
+    await cut.over()
+    with screen.stage("The window closes; the books of three parties are compared") as stage:
         await story.quiet()
         window = await story.close_window()
         rows, breaks = await story.reconcile(window)
@@ -131,6 +140,36 @@ class Watch:
         """A day has passed; a look once a week is enough."""
         if day.day.weekday() == 0:
             await self.look()
+
+
+class PowerCut:
+    """Half-way through, one brand's process is killed and started again; the story goes on."""
+
+    def __init__(self, network: Network, screen: Screen, *, at: int) -> None:
+        self._network = network
+        self._screen = screen
+        self._days_left = at
+        self._task: asyncio.Task[None] | None = None
+
+    def after(self, day: Day) -> None:
+        """A day has passed."""
+        self._days_left -= 1
+        if self._days_left == 0:
+            self._task = asyncio.create_task(self._happen(day))
+
+    async def over(self) -> None:
+        """Return once the brand is back."""
+        if self._task is not None:
+            await self._task
+
+    async def _happen(self, day: Day) -> None:
+        begun = time.monotonic()
+        await self._network.kill(DARK)
+        await self._network.start(DARK)
+        self._screen.say(
+            f"[yellow]⚡[/yellow] {day.day:%d %b}: the process of {COALITION[DARK].name} is killed "
+            f"and starts again [dim]{time.monotonic() - begun:.1f} s[/dim]"
+        )
 
 
 async def load(extent: Extent) -> Journey:

@@ -47,6 +47,7 @@ from comity.v1.member_pb2 import (
 from comity.v1.operator_pb2 import Break, WindowSummary
 
 BATCH: Final = 512
+AGREEING_AT_ONCE: Final = 4
 ENROLLING_AT_ONCE: Final = 24
 REDEEMING_AT_ONCE: Final = 24
 PATIENCE_WITH_A_CAP: Final = 3
@@ -84,9 +85,12 @@ class Story:
                     )
                 stage.advance()
         with screen.stage("Each pair of brands signs an agreement each way", len(terms)) as stage:
-            for one in terms:
+
+            async def agree(one: AgreementTerms) -> None:
                 await self._agree(one.issuer, one.acceptor, one)
                 stage.advance()
+
+            await at_most(AGREEING_AT_ONCE, [partial(agree, one) for one in terms])
 
     async def _agree(self, issuer: str, acceptor: str, terms: AgreementTerms) -> None:
         """The issuer proposes, the acceptor accepts once it has been shown the proposal."""
@@ -147,6 +151,7 @@ class Story:
                         errands.add(number, partial(self._fulfil_all, number, wishes))
                     await day_done(day)
                     stage.advance(1, self._standing(day))
+            stage.advance(0, self._standing(self.plan.days[-1]))
 
     async def _fulfil_all(self, number: int, wishes: Sequence[Wish]) -> None:
         for wish in wishes:
