@@ -75,6 +75,8 @@ class World:
         self.tills = {name: Staff(self.ground, name, "till") for name in brands}
         self.members: list[Member] = []
         self.watch = Watch(self)
+        self.roots: Mapping[str, str] = {}
+        """The root of every log as the story left it: the whole run in a few lines."""
         self._count = 0
 
     @staticmethod
@@ -274,6 +276,7 @@ def play(story: Callable[[World], Awaitable[None]], seed: object = 0, **options:
         try:
             await world.set_up(cap_minor=cap_minor)
             await story(world)
+            world.roots = world.watch.roots()
         finally:
             world.close()
         return world

@@ -21,8 +21,8 @@ from comity.rpc.caller import Credentials
 NETWORK = "comity.example"
 CLEARING = "clearing"
 
-BASE_US = 1_798_761_510_000_000
-"""2026-12-31 23:58:30 UTC: points of a calendar year expire a minute and a half into a run."""
+BASE_US = 1_798_761_560_000_000
+"""2026-12-31 23:59:20 UTC: points of a calendar year expire in the middle of a run."""
 
 
 def secret(name: str) -> bytes:

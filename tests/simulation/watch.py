@@ -27,6 +27,7 @@ from comity.terms.decision_replay import COMMITTED, DecisionReplay
 from comity.v1 import member_pb2
 from comity.verify import database as verify_database
 from comity.verify.log import LogPass
+from comity.verify.report import AnyReplay
 from comity.verify.tables import check_tables
 from tests.simulation import identities, people
 from tests.simulation.hosts import Host
@@ -67,6 +68,10 @@ class Watch:
                 self._check_brand(host, cursor, replay)
             else:
                 self._check_clearing(host, cursor, replay)
+
+    def replay(self, host: Host) -> AnyReplay:
+        """The fold of a log so far."""
+        return self._log(host).replay
 
     def _log(self, host: Host) -> LogPass:
         if host.name not in self._logs:
