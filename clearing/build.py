@@ -98,6 +98,7 @@ class Clearing:
     roster: Roster
     liveness: Liveness
     sweep: Sweep
+    feed: Feed
 
 
 def build(config: operator_pb2.NetworkConfig, rules: Rules, world: Surroundings) -> Clearing:
@@ -186,6 +187,7 @@ def build(config: operator_pb2.NetworkConfig, rules: Rules, world: Surroundings)
         roster=roster,
         liveness=liveness,
         sweep=sweep,
+        feed=feed,
     )
 
 

@@ -41,6 +41,12 @@ class Feed:
         self._read = read
         self._linger_s = linger_s
         self._news = asyncio.Event()
+        self._closed = False
+
+    def close(self) -> None:
+        """Answer whoever waits, and let nobody wait any more: the process is about to end."""
+        self._closed = True
+        self.announce()
 
     def announce(self) -> None:
         """Something was committed: wake whoever waits."""
@@ -50,7 +56,7 @@ class Feed:
     async def page(self, participant: str, *, start: int, limit: int, wait_s: float) -> Page:
         """Up to `limit` entries from `start` on; waits for the first at most `wait_s` seconds."""
         news = self._news
-        if self._store.head().size <= start and wait_s > 0:
+        if self._store.head().size <= start and wait_s > 0 and not self._closed:
             with contextlib.suppress(TimeoutError):
                 # Not `wait_for`: it may swallow a cancellation that comes together with news.
                 async with asyncio.timeout(wait_s):

@@ -112,6 +112,7 @@ async def run(path: Path, *, ready: Callable[[Mapping[str, int]], None] = lambda
             queue=clearing.queue,
             log=log,
             ready=ready,
+            stopping=clearing.feed.close,
         )
     finally:
         await channels.close()
