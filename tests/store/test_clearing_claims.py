@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
-from comity.errors import NotFound
+from comity.errors import NotFound, NotHeard
 from comity.ledger import entries
 from comity.v1 import clearing_pb2 as pb
 from comity.v1 import entry_pb2
 from tests.store.clearing_world import (
     ORIGIN,
     Brand,
+    Ticking,
     World,
     decision_of,
     euros,
@@ -272,3 +273,28 @@ async def test_a_decision_cites_exactly_the_hold(world: World) -> None:
     cites = decision_of(decided).cites
     assert cites == grocery.cite(item.hold.hold.index)
     assert entries.decode(decided.decision.entry).origin == ORIGIN
+
+
+async def test_a_clock_which_most_brands_contradict_decides_nothing_by_expiry(
+    world: World,
+) -> None:
+    grocery, fuel = world.brands["grocery"], world.brands["fuel"]
+    claim = world.hold_claim(world.purchase(), issuer=grocery)
+    for brand in (grocery, fuel):
+        brand.clock = Ticking(world.clock() + world.rules.skew_us + 1)
+        await world.pulse(brand)
+    assert outcome(await world.one(fuel, claim)) == "failure UNAVAILABLE"
+    for brand in (grocery, fuel):
+        brand.clock = world.clock
+        await world.pulse(brand)
+    assert outcome(await world.one(fuel, claim)) == "COMMITTED"
+
+
+async def test_the_operator_signs_nothing_after_a_start_until_a_brand_is_heard(
+    world: World,
+) -> None:
+    world.restart()
+    with pytest.raises(NotHeard):
+        await world.close(1)
+    await world.pulse(world.brands["fuel"])
+    await world.close(1)

@@ -13,7 +13,15 @@ from clearing.folder import MIGRATIONS
 from clearing.rules import Rules
 from clearing.tables import metadata
 from comity.clock import HOUR
-from comity.errors import AlreadyDecided, ComityError, Conflict, NotFound, NotHeard, NotYet
+from comity.errors import (
+    AlreadyDecided,
+    ComityError,
+    Conflict,
+    NotFound,
+    NotHeard,
+    NotYet,
+    Unavailable,
+)
 from comity.ledger import entries
 from comity.ledger.engine import writer
 from comity.ledger.migrate import create_or_upgrade, describe, ledger_first
@@ -448,6 +456,21 @@ async def test_reconciliation_finds_nothing_among_honest_books(world: World) -> 
     breaks, response = await reconciled(world, lambda rows: None)
     assert not breaks
     assert response.rows_compared == 6
+
+
+async def test_a_brand_whose_book_cannot_be_read_is_named(world: World) -> None:
+    await world.commit()
+
+    class Silent(BookChannel):
+        def unary_unary(self, *_: object, **__: object) -> Any:
+            async def call(request: Any, **_: object) -> Any:
+                raise Unavailable("Nobody answers.")
+
+            return call
+
+    world.channels |= {name: Silent([]) for name in ("grocery", "fuel")}
+    response = await world.operator.ReconcileWindow(operator_pb2.ReconcileWindowRequest(window=1))
+    assert list(response.unreachable) == ["fuel", "grocery"]
 
 
 def lose_one(rows: list[peer_pb2.BookRow]) -> None:
