@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -13,20 +12,16 @@ import typer
 from cli import output
 from cli.access import Address, Ca, Key, Origin, Staff, merchant
 from cli.commands import WriteId, command, group
-from cli.options import HERE, Id, Json, Limit, Node, Yes
+from cli.options import HERE, Id, Json, Limit, Node
 from cli.parts import PARTS
-from comity import keys
 from comity.errors import Malformed, rebuild
-from comity.keys import SigningKey
 from comity.v1.common_pb2 import Failure
 from comity.v1.member_pb2 import Redemption
 from comity.v1.merchant_pb2 import Purchase, PurchaseResult
 
 app = group(PARTS["merchant"].help)
 voucher = group("Vouchers which members show at the till.")
-staff = group("Keys of tills, managers and auditors.")
 app.add_typer(voucher, name="voucher")
-app.add_typer(staff, name="staff")
 
 BATCH = 1_024
 
@@ -347,67 +342,6 @@ def show_redemptions(found: list[Redemption]) -> None:
     ]
     columns = ("redemption", "state", "issuer", "points", "returned", "why not")
     output.table(columns, rows, right=("points", "returned"))
-
-
-@command(
-    staff,
-    "add",
-    example="comity merchant staff add checkout-1 --role till --out checkout-1.key\n"
-    "comity merchant staff add smith --role auditor --out smith.key",
-)
-async def add_staff(
-    name: Annotated[str, typer.Argument(help="What to call it: letters, digits, hyphens.")],
-    out: Annotated[Path, typer.Option(help="Where to write the new key; bring it to its holder.")],
-    role: Annotated[str, typer.Option(help="till, manager or auditor.")] = "till",
-    write_id: Id = None,
-    node: Node = HERE,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
-    """Register a new till, manager or auditor, and make its key."""
-    if not out.exists():
-        keys.save(out, SigningKey.generate(secrets.token_bytes))
-    public = keys.load(out).public.raw
-    async with merchant(_staff(node, key)) as client:
-        key_id = await client.add_staff_key(
-            id=WriteId.of(write_id), role=role, name=name, public_key=public
-        )
-    output.emit(
-        {"key_id": key_id, "file": str(out)},
-        as_json,
-        lambda: output.say(f"{name} is a {role} now, with the key {key_id} in {out}."),
-    )
-
-
-@command(
-    app,
-    "lock",
-    example="comity merchant lock acc_00112233445566778899aabbccddeeff\n"
-    "comity merchant lock acc_00112233445566778899aabbccddeeff --unlock",
-)
-async def lock(
-    account: Account,
-    unlock: Annotated[bool, typer.Option("--unlock", help="Let the member spend again.")] = False,
-    write_id: Id = None,
-    node: Node = HERE,
-    key: Key = None,
-) -> None:
-    """Lock a member, who then earns and does not spend."""
-    async with merchant(_staff(node, key)) as client:
-        await client.lock_member(id=WriteId.of(write_id), account=account, locked=not unlock)
-    output.say(f"{account} is {'unlocked' if unlock else 'locked'}.")
-
-
-@command(app, "erase", example="comity merchant erase acc_00112233445566778899aabbccddeeff --yes")
-async def erase(
-    account: Account, write_id: Id = None, yes: Yes = False, node: Node = HERE, key: Key = None
-) -> None:
-    """Erase a member: name and keys go, the log and its proofs stay as they are."""
-    if not yes:
-        typer.confirm(f"Erase {account} for good?", abort=True, err=True)
-    async with merchant(_staff(node, key)) as client:
-        await client.erase_member(id=WriteId.of(write_id), account=account)
-    output.say(f"{account} is erased; nothing names the person any more.")
 
 
 def _staff(

@@ -11,6 +11,7 @@ import typer
 from clearing import folder as folders
 from clearing import tables
 from clearing.build import LEDGER
+from clearing.main import recover as recover_clearing
 from clearing.main import run as run_clearing
 from cli import output
 from cli.clearing import app
@@ -79,6 +80,36 @@ def init(
 async def run(folder: Clearing = HERE, as_json: Json = False) -> None:
     """Serve until stopped; logs go to stderr."""
     await start(run_clearing, folder, as_json=as_json)
+
+
+@command(
+    app,
+    "recover",
+    example="comity clearing recover --clearing clearing\ncomity clearing recover --json",
+)
+async def recover(folder: Clearing = HERE, as_json: Json = False) -> None:
+    """Refill a lost tail of clearing's log from what the brands hold of it; clearing is stopped."""
+    with output.working("reading the brands' mirrors"):
+        found = await recover_clearing(folder)
+
+    def show() -> None:
+        if found.size > found.size_before:
+            output.say(
+                f"{found.size - found.size_before:,} entries are back; the log has "
+                f"{found.size:,} and may be served again."
+            )
+        else:
+            output.say(f"Nothing is missing: the log has {found.size:,} entries.")
+        if found.unreachable:
+            output.remark(f"Not reached: {', '.join(found.unreachable)}.")
+
+    facts = {
+        "size_before": found.size_before,
+        "size": found.size,
+        "asked": list(found.asked),
+        "unreachable": list(found.unreachable),
+    }
+    output.emit(facts, as_json, show)
 
 
 @command(app, "backup", example="comity clearing backup clearing-2026-11-22.db")

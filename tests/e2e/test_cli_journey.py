@@ -302,3 +302,24 @@ def test_an_account_is_used_from_a_second_device_until_it_is_revoked(
     shell.run("member", "lots", "grocery", *second)
     shell.run("member", "device", "revoke", "grocery", key_id, *first)
     shell.run("member", "lots", "grocery", *second, expect=4)
+
+
+def test_sales_from_a_file_count_once_and_what_is_rejected_is_listed(town: Town) -> None:
+    shell = town.shell
+    wallet = ("--wallet", str(shell.folder / "shopper"))
+    ca = ("--ca", "clearing/ca.crt")
+    account = shell.json("member", "enrol", town.grocery, *ca, *wallet)["account"]
+    rows = ("purchase_id,account,amount", f"s1,{account},20.00 EUR", f"s2,{account},0.00 EUR")
+    (shell.folder / "sales.csv").write_text("\n".join(rows) + "\n")
+    importing = ("merchant", "import", "sales.csv", "--node", "grocery")
+    for _ in range(2):
+        found = shell.json(*importing, expect=1)
+        assert (found["recorded"], found["points"]) == (1, 20)
+        assert [one["purchase_id"] for one in found["rejected"]] == ["s2"]
+    (held,) = shell.json("member", "balance", *wallet)
+    assert held["balances"][0]["available"] == 20
+
+
+def test_a_second_process_on_one_ledger_is_refused_in_words(town: Town) -> None:
+    refused = town.shell.run("clearing", "recover", expect=7)
+    assert "Stop the other process first." in refused.stderr
