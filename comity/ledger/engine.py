@@ -79,4 +79,5 @@ def _configure_sqlite(connection: Any, record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("comity_begin", "BEGIN"))
+    how = connection.get_execution_options().get("comity_begin", "BEGIN")
+    connection.connection.cursor().execute(how)

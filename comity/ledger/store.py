@@ -88,6 +88,7 @@ class LedgerStore:
         self._tiles = TileReader(self._read_tile)
         self._published: Head | None = None
         self._recent: dict[int, bytes] = {}
+        self._oldest = 0
 
     # --- heads ------------------------------------------------------------------------
 
@@ -247,9 +248,12 @@ class LedgerStore:
         with self._lock:
             for at, tile in tiles.items():
                 self._tiles.remember_tile(at, tile)
+        if not self._recent:
+            self._oldest = min(bodies, default=head.size)
         self._recent.update(bodies)
-        for index in range(min(self._recent, default=0), head.size - RECENT_ENTRIES):
+        for index in range(self._oldest, head.size - RECENT_ENTRIES):
             self._recent.pop(index, None)
+            self._oldest = index + 1
         self._published = head
 
     def _entries(self, where: ColumnElement[bool]) -> list[StoredEntry]:

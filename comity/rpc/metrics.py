@@ -28,6 +28,7 @@ class Metrics:
             ("method", "code"),
             registry=self.registry,
         )
+        self._children: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._latency = Histogram(
             "comity_rpc_seconds",
             "Time from a call's arrival to its answer.",
@@ -51,8 +52,14 @@ class Metrics:
 
     def call(self, method: str, code: str, elapsed_us: int) -> None:
         """One call was answered with `code` (`OK` or an error's code)."""
-        self._calls.labels(method, code).inc()
-        self._latency.labels(method).observe(elapsed_us / SECOND)
+        calls, latency = self._children.get((method, code)) or self._child(method, code)
+        calls.inc()
+        latency.observe(elapsed_us / SECOND)
+
+    def _child(self, method: str, code: str) -> tuple[Counter, Histogram]:
+        found = self._calls.labels(method, code), self._latency.labels(method)
+        self._children[method, code] = found
+        return found
 
     def batch(self, queue: str, items: int) -> None:
         """A batch of `items` left the queue."""

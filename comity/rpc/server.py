@@ -124,6 +124,8 @@ class Listener:
         reflection.enable_server_reflection(names, server)
 
     def _handler(self, path: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        certified = self.settings.tls.client_roots_pem is not None
+
         async def answer(request: bytes, context: Context) -> bytes:
             metadata = dict(context.invocation_metadata() or ())
             request_id = accepted(metadata.get(REQUEST_ID_KEY)) or self._new_request_id()
@@ -131,7 +133,7 @@ class Listener:
                 self.endpoint.handle(
                     path,
                     request,
-                    _who(context, metadata),
+                    _who(context, metadata, certified=certified),
                     deadline=context.time_remaining(),
                     request_id=request_id,
                 )
@@ -181,8 +183,8 @@ async def _abort(context: Context, error: ComityError, request_id: str) -> NoRet
     )
 
 
-def _who(context: Context, metadata: Mapping[str, str | bytes]) -> Credentials:
-    certificates = [*context.auth_context().get("x509_pem_cert", ())]
+def _who(context: Context, metadata: Mapping[str, str | bytes], *, certified: bool) -> Credentials:
+    certificates = [*context.auth_context().get("x509_pem_cert", ())] if certified else []
     authorization = metadata.get("authorization")
     token = None
     if isinstance(authorization, str) and authorization.startswith(_BEARER):
