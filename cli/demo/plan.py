@@ -47,7 +47,6 @@ class Wish:
     rung: int
     exchange: bool
     stubborn: bool
-    afterwards: Afterwards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,15 +108,16 @@ def make(journey: Journey) -> Plan:
     )
 
 
-def _wish(number: int, household: int, acceptor: str) -> Wish:
+def afterwards(number: int) -> Afterwards:
+    """What becomes of the `number`th reward that is delivered, counted from 1."""
     if number % REVERSE_WHOLE_EVERY == 0:
-        afterwards = Afterwards.RETURN_WHOLE
-    elif number % REVERSE_PART_EVERY == 0:
-        afterwards = Afterwards.RETURN_PART
-    elif number % USE_EVERY == 0:
-        afterwards = Afterwards.USE
-    else:
-        afterwards = Afterwards.KEEP
+        return Afterwards.RETURN_WHOLE
+    if number % REVERSE_PART_EVERY == 0:
+        return Afterwards.RETURN_PART
+    return Afterwards.USE if number % USE_EVERY == 0 else Afterwards.KEEP
+
+
+def _wish(number: int, household: int, acceptor: str) -> Wish:
     return Wish(
         number=number,
         household=household,
@@ -125,5 +125,4 @@ def _wish(number: int, household: int, acceptor: str) -> Wish:
         rung=number % len(COALITION[acceptor].ladder),
         exchange=number % EXCHANGE_EVERY == 0,
         stubborn=number % TRY_ANYWAY_EVERY == 0,
-        afterwards=afterwards,
     )

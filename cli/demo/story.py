@@ -29,7 +29,7 @@ from cli.demo.household import Household
 from cli.demo.journey import Purchase
 from cli.demo.network import Network
 from cli.demo.patience import patiently, until
-from cli.demo.plan import Afterwards, Day, Plan, Wish
+from cli.demo.plan import Afterwards, Day, Plan, Wish, afterwards
 from cli.demo.screen import Screen
 from cli.demo.shared import SharedConnections
 from cli.demo.tally import Flow, Tally
@@ -235,10 +235,13 @@ class Story:
             await self._aborted(purse.brand.participant, redemption)
             return
         self.tally.committed += 1
-        self.tally.exchanges += offer.exchange
+        if offer.exchange:
+            self.tally.exchanges += 1
+            self.tally.exchanged_points += offer.acceptor_points
         if outcome.receipt is not None:
             self.tally.receipts.append(str(outcome.receipt.folder))
-        await self._afterwards(household, wish, redemption, offer.points)
+        ending = afterwards(self.tally.committed)
+        await self._afterwards(household, wish.acceptor, redemption, offer.points, ending)
 
     async def _aborted(self, issuer: str, redemption: Redemption) -> None:
         code = redemption.failure.code
@@ -256,15 +259,20 @@ class Story:
             )
 
     async def _afterwards(
-        self, household: Household, wish: Wish, redemption: Redemption, points: int
+        self,
+        household: Household,
+        acceptor: str,
+        redemption: Redemption,
+        points: int,
+        ending: Afterwards,
     ) -> None:
-        till, name = self._tills[wish.acceptor], redemption.redemption_id
-        if wish.afterwards is Afterwards.USE:
+        till, name = self._tills[acceptor], redemption.redemption_id
+        if ending is Afterwards.USE:
             for code in redemption.vouchers:
                 await patiently(partial(till.use_voucher, id=f"use-{name}", code=code))
                 self.tally.vouchers_used += 1
-        elif wish.afterwards is not Afterwards.KEEP:
-            whole = wish.afterwards is Afterwards.RETURN_WHOLE or points < 2
+        elif ending is not Afterwards.KEEP:
+            whole = ending is Afterwards.RETURN_WHOLE or points < 2
             reverse = partial(
                 till.reverse_redemption,
                 id=f"return-{name}",

@@ -24,6 +24,8 @@ class Tally:
     partner_points: int = 0
     committed: int = 0
     exchanges: int = 0
+    exchanged_points: int = 0
+    """Points which exchanges gave at their acceptors."""
     aborted: Counter[str] = field(default_factory=Counter)
     """By clearing's decision, by reason."""
     refused: Counter[str] = field(default_factory=Counter)
@@ -121,6 +123,7 @@ class Result:
             "baskets": sum(tally.baskets.values()) + tally.partner_baskets,
             "baskets_rejected": dict(tally.rejected),
             "points_issued": sum(tally.points_issued.values()) + tally.partner_points,
+            "points_issued_by_exchange": tally.exchanged_points,
             "partner_accruals": tally.partner_baskets,
             "redemptions_committed": tally.committed,
             "redemptions_aborted": sum(tally.aborted.values()),
