@@ -36,6 +36,8 @@ from comity.v1.member_pb2 import (
     Redemption,
     Reward,
 )
+from comity.verify.receipt import receipt as verify_receipt
+from comity.verify.report import Report
 from comity.wallet import receipts
 from comity.wallet.brands import Brand, introduced
 from comity.wallet.offers import Offer, Wish, offer_of
@@ -264,6 +266,12 @@ class Wallet:
         if pending is not None:
             return await self._send(pending, timeout_s=timeout_s)
         return await self._refresh(self.store.receipt(redemption_id))
+
+    def verify_receipt(self, redemption_id: str) -> Report:
+        """Check a receipt offline, under the log keys which the wallet knows by itself."""
+        found = self.store.receipt(redemption_id)
+        known = self.store.verifier_keys(found.summary["issuer"], found.summary["acceptor"])
+        return verify_receipt(found.folder, keys=known)
 
     def _destination(self, acceptor: Brand) -> Destination:
         if not acceptor.enrolled:

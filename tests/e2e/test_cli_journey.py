@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from cli.main import run
+from comity.wallet.wallet import Wallet
 
 COMITY = Path(sys.executable).with_name("comity")
 PATIENCE_S = 30.0
@@ -192,6 +193,8 @@ def test_a_new_network_comes_to_its_first_redemption_and_settles_it(town: Town) 
 
     # The receipt needs no server; the till takes the voucher once.
     shell.installed("verify", "receipt", quote["redemption_id"])
+    wallet = Wallet.open(shell.folder / "wallet")
+    assert wallet.verify_receipt(quote["redemption_id"]).passed
     voucher = ("merchant", "voucher", "use", code, "--node", "fuel")
     shell.run(*voucher, "--id", "use-1")
     shell.run(*voucher, "--id", "use-1")
