@@ -1,0 +1,118 @@
+"""Every durable step of every role is killed right before and right after its commit.
+
+Real processes, real TLS, SIGKILL. Each scene goes on with the same ids after the restart and
+checks that its effect stands exactly once; in the end the network settles and every database
+verifies against its log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from comity.ledger.steps import Moment, Step
+from comity.verify.database import database
+from tests.e2e import crash_stage as scenes
+from tests.e2e.crash_stage import ACCEPTOR, CLEARING, ISSUER, Scene, Stage, stage_at
+
+MATRIX: Final[tuple[tuple[str, Step, Scene], ...]] = (
+    # The programme of a brand.
+    (ISSUER, Step.ENROL, scenes.enrol),
+    (ISSUER, Step.DEVICE, scenes.add_device),
+    (ISSUER, Step.PURCHASE, scenes.purchase),
+    (ISSUER, Step.REFUND, scenes.refund),
+    (ISSUER, Step.ADJUST, scenes.adjust),
+    (ISSUER, Step.EXPIRE, scenes.expire),
+    (ISSUER, Step.LOCK, scenes.lock),
+    (ISSUER, Step.ERASE, scenes.erase),
+    (ISSUER, Step.PROGRAMME, scenes.declare),
+    (ACCEPTOR, Step.STOCK, scenes.stock),
+    # The two roles of a redemption.
+    (ACCEPTOR, Step.RESERVE, scenes.reward),
+    (ISSUER, Step.HOLD, scenes.reward),
+    (ACCEPTOR, Step.DELIVER, scenes.reward),
+    (ISSUER, Step.POST, scenes.reward),
+    (ISSUER, Step.MIRROR, scenes.reward),
+    (ACCEPTOR, Step.MIRROR, scenes.reward),
+    (ISSUER, Step.RELEASE, scenes.refused),
+    (ACCEPTOR, Step.FAIL, scenes.refused),
+    (ACCEPTOR, Step.VOUCHER, scenes.use_voucher),
+    (ACCEPTOR, Step.RETURN, scenes.reverse),
+    (ISSUER, Step.RESTORE, scenes.reverse),
+    (ACCEPTOR, Step.EXCHANGE, scenes.exchange),
+    (ACCEPTOR, Step.PLEDGE, scenes.partner),
+    (ISSUER, Step.ACCRUE, scenes.partner),
+    # The two roles of an agreement.
+    (ACCEPTOR, Step.PROPOSE, scenes.agree),
+    (ISSUER, Step.OFFER, scenes.agree),
+    (ISSUER, Step.ACCEPT, scenes.agree),
+    (ACCEPTOR, Step.TERMINATE, scenes.agree),
+    (ISSUER, Step.ACK, scenes.settle),
+    (ACCEPTOR, Step.ACK, scenes.settle),
+    # Clearing.
+    (CLEARING, Step.ADMIT, scenes.admit),
+    (CLEARING, Step.AGREE, scenes.agree),
+    (CLEARING, Step.DECIDE, scenes.reward),
+    (CLEARING, Step.REPORT, scenes.reward),
+    (CLEARING, Step.HEADS, scenes.reward),
+    (CLEARING, Step.HEARD, scenes.reward),
+    (CLEARING, Step.CLOSE, scenes.settle),
+    (CLEARING, Step.SETTLE, scenes.settle),
+    (CLEARING, Step.ACKNOWLEDGE, scenes.settle),
+    (CLEARING, Step.STATUS, scenes.suspend),
+    (CLEARING, Step.CAP, scenes.cap),
+)
+
+MOMENTS: Final[tuple[Moment, ...]] = ("before", "after")
+
+
+def test_the_matrix_names_every_step() -> None:
+    assert {step for _, step, _ in MATRIX} == set(Step)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("crashes")
+
+
+def test_every_step_survives_a_kill_right_before_and_right_after_its_commit(world: Path) -> None:
+    asyncio.run(_play(world))
+
+
+async def _play(folder: Path) -> None:
+    async with stage_at(folder / "network") as stage:
+        for name, step, scene in MATRIX:
+            for moment in MOMENTS:
+                await _prepare(stage, name, step, moment)
+                began = time.monotonic()
+                await stage.die(name, step, moment, scene)
+                print(f"{name} {moment} {step.value}: {time.monotonic() - began:.1f} s", flush=True)
+        await scenes.settle(stage)
+        window = await stage.open_window() - 1
+        answer = await stage.network.operator.reconcile_window(window)
+        assert not answer.breaks
+        assert not answer.unreachable
+        homes = {name: stage.network.home(name) for name in (ISSUER, ACCEPTOR, CLEARING)}
+        killed = stage.killed
+    assert {step for _, step, _ in killed} == set(Step)
+    assert killed == {(name, step, moment) for name, step, _ in MATRIX for moment in MOMENTS}
+    for name, home in homes.items():
+        report = database(home / ("clearing.db" if name == CLEARING else "node.db"))
+        assert report.passed, [row for row in report.checks if not row.passed]
+
+
+async def _prepare(stage: Stage, name: str, step: Step, moment: Moment) -> None:
+    """What must lie ready before the process is started in order to die."""
+    if step is Step.PROGRAMME:
+        version = stage.versions[name] = stage.versions.get(name, 1) + 1
+        text = scenes.programme(name, version)
+        (stage.network.home(name) / "programme.yaml").write_text(text, "utf-8")
+    if step is Step.EXPIRE:
+        await scenes.outdated(stage)
+        stage.expired += 11
+    if step is Step.VOUCHER and not stage.vouchers:
+        await scenes.reward(stage)
