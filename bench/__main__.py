@@ -13,29 +13,34 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import ledger, verifying
+from bench import ledger, redeeming, verifying, windows
 from bench.machine import durability, machine, sizes, versions
 from bench.measure import Extent, Figure, NotDurable, filesystem, require_durable
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results.json"
 
-Bench = Callable[[Path, Extent], Figure]
+Bench = Callable[[Path, Extent], list[Figure]]
 
-BENCHES: Mapping[str, Bench] = {
-    "ledger_sqlite": ledger.sqlite,
-    "ledger_postgresql": ledger.postgresql,
-    "ledger_hot": ledger.hot,
-    "verify_log": verifying.verify_log,
+BENCHES: Mapping[tuple[str, ...], Bench] = {
+    ("ledger_sqlite",): ledger.sqlite,
+    ("ledger_postgresql",): ledger.postgresql,
+    ("ledger_hot",): ledger.hot,
+    ("redemptions", "redemption_latency"): redeeming.network,
+    ("window_close",): windows.window_close,
+    ("verify_log",): verifying.verify_log,
 }
+"""What is measured together, by the names of its figures."""
+
+NAMES = tuple(name for names in BENCHES for name in names)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benches named, or all; 2 if nothing durable can be measured here."""
     asked = _arguments(arguments)
-    unknown = [name for name in asked.names if name not in BENCHES]
+    unknown = [name for name in asked.names if name not in NAMES]
     if unknown:
-        print(f"There is no figure {unknown[0]}; there are {', '.join(BENCHES)}.", file=sys.stderr)
+        print(f"There is no figure {unknown[0]}; there are {', '.join(NAMES)}.", file=sys.stderr)
         return 2
     console = Console()
     extent = Extent(short=asked.short)
@@ -52,9 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="run-", dir=place) as scratch:
         folder = Path(scratch)
-        for name in asked.names or BENCHES:
-            with console.status(f"measuring {name} …"):
-                figures.append(BENCHES[name](folder, extent))
+        for names, bench in BENCHES.items():
+            if asked.names and not set(names) & set(asked.names):
+                continue
+            with console.status(f"measuring {' and '.join(names)} …"):
+                figures += bench(folder, extent)
         results = {
             "short": extent.short,
             "rounds": extent.rounds,
@@ -69,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", "utf-8")
     _show(console, figures)
     seconds = time.monotonic() - began
-    console.print(f"{extent.rounds} rounds, {seconds:.0f} s. Written to {RESULTS.relative_to(ROOT)}.")
+    console.print(
+        f"{extent.rounds} rounds, {seconds:.0f} s. Written to {RESULTS.relative_to(ROOT)}."
+    )
     return 0
 
 

@@ -37,13 +37,7 @@ class Echo:
     async def __aenter__(self) -> Echo:
         self._folder.mkdir(parents=True)
         _write_keys(self._folder)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.echo", str(self._folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert self._process.stdout is not None
-        port = int(self._process.stdout.readline())
+        port = await asyncio.to_thread(self._start)
         root, key, certificate = _keys(self._folder)
         self._channel = grpc.aio.secure_channel(
             f"{HOST}:{port}",
@@ -64,6 +58,15 @@ class Echo:
             await self._channel.close()
         if self._process is not None:
             self._process.communicate()
+
+    def _start(self) -> int:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.echo", str(self._folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        return int(self._process.stdout.readline())
 
     async def call(self) -> None:
         """One echo."""
@@ -90,7 +93,7 @@ async def _serve(folder: Path) -> None:
         return request
 
     server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(echo)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(echo)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("bench.Echo", {"Echo": handler}),)
     )

@@ -6,7 +6,6 @@ machine does meets both. A figure is the median of its rounds, as is its baselin
 
 from __future__ import annotations
 
-import gc
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -138,10 +137,3 @@ def require_durable(folder: Path) -> None:
             f"{folder} is on {kind}, where nothing is durable and a commit costs nothing. "
             "Name a folder on a disk with --folder."
         )
-
-
-def settle_memory() -> None:
-    """Collect what earlier figures left, and set apart what stays; as the servers do at start."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)

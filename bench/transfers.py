@@ -163,7 +163,12 @@ class TransferBench:
         head_file = HeadFile(self._folder / "head")
         now_us = time.time_ns() // 1_000
         guard.init_ledger(
-            engine, ledger=LEDGER, network=NETWORK, signer=signer, now_us=now_us, head_file=head_file
+            engine,
+            ledger=LEDGER,
+            network=NETWORK,
+            signer=signer,
+            now_us=now_us,
+            head_file=head_file,
         )
         held = dict.fromkeys(self._accounts, 0)
         rows = []

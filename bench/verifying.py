@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Extent, Figure, in_turns, settle_memory
+from bench.measure import Extent, Figure, in_turns
 from comity.keys import SigningKey
 from comity.ledger import entries
 from comity.ledger.entries import LegDraft
@@ -17,6 +17,7 @@ from comity.ledger.signer import LogSigner
 from comity.log.merkle import leaf_hash
 from comity.log.note import VerifierKey
 from comity.log.tiles import TileTree
+from comity.serve.process import spare_collector
 from comity.v1 import entry_pb2 as pb
 from comity.verify import log as verify
 
@@ -28,13 +29,13 @@ POINTS = 100
 
 
 def _written(count: int) -> Iterator[tuple[bytes, bytes]]:
-    """Entries and openings: accruals, each followed by a transfer of its lot to somebody else."""
+    """Entries and openings: accruals, each followed by an entry which spends its lot."""
     random = seeded.Random(2)
     members = [f"acc_{random.randbytes(16).hex()}" for _ in range(MEMBERS)]
     began_us = 1_790_000_000_000_000
     available, issued = pb.ACCOUNT_CLASS_AVAILABLE, pb.ACCOUNT_CLASS_ISSUED
     for index in range(0, count, 2):
-        giver, taker = random.sample(members, 2)
+        giver = random.choice(members)
         lot, at_us = f"{index}.0", began_us + index
         expires = at_us + 365 * 86_400_000_000
 
@@ -86,19 +87,21 @@ class Log:
         return time.perf_counter() - began
 
 
-def verify_log(folder: Path, extent: Extent) -> Figure:
+def verify_log(folder: Path, extent: Extent) -> list[Figure]:
     """Verifying a log of 100,000 entries."""
     log = Log(extent.count(ENTRIES))
-    settle_memory()
+    spare_collector()
     log.hash()
     value, baseline = in_turns(extent.rounds, log.verify, log.hash)
-    return Figure(
-        name="verify_log",
-        value=value,
-        unit=f"s for {len(log.bodies):,} entries",
-        baseline="s for one SHA-256 call per entry over the same bytes",
-        baseline_value=baseline,
-        floor=40,
-        wish=15,
-        at_most=True,
-    )
+    return [
+        Figure(
+            name="verify_log",
+            value=value,
+            unit=f"s for {len(log.bodies):,} entries",
+            baseline="s for one SHA-256 call per entry over the same bytes",
+            baseline_value=baseline,
+            floor=40,
+            wish=15,
+            at_most=True,
+        )
+    ]
