@@ -168,6 +168,11 @@ class Movement:
             self._draft(DEBT, points, account=account)
             self._changes[account]["debt"] += points
 
+    def owed(self, account: str) -> int:
+        """What the member owes once this entry is written."""
+        owed: int = -balance(self._rules, self._batch.rows, account)["debt"]
+        return owed - self._changes[account]["debt"]
+
     def own(self, account_class: pb.AccountClass.ValueType, points: int) -> None:
         """A leg of one of the programme's own classes."""
         if points:
@@ -272,8 +277,7 @@ def credit(rules: Rules, batch: Batch, movement: Movement, account: str, draft: 
 
     The counterpart leg (ISSUED or another) is the caller's.
     """
-    owed = -balance(rules, batch.rows, account)["debt"]
-    paid = min(owed, draft.points)
+    paid = min(movement.owed(account), draft.points)
     movement.debt(account, paid)
     if draft.points == paid:
         return ""
@@ -315,8 +319,7 @@ def give_back(
     `held`, so many points leave the lot's held part at the same time (a release); without it
     they come from a counterpart leg of the caller's (a restoration).
     """
-    owed = -balance(rules, batch.rows, lot.account)["debt"]
-    paid = min(owed, points)
+    paid = min(movement.owed(lot.account), points)
     grace = rules.programme.expired_lot_grace_days
     expiry = lot_rules.expiry_on_return(lot, batch.now_us, grace_days=grace)
     movement.debt(lot.account, paid)

@@ -14,6 +14,7 @@ has the machines, the wires, the people and what is watched. The same seed gives
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from comity.client.operator import OperatorClient
 from comity.clock import DAY, SECOND
 from comity.v1 import common_pb2, entry_pb2, member_pb2, merchant_pb2, operator_pb2
 from tests.simulation import identities, people, quiet
-from tests.simulation.hosts import BrandHost, ClearingHost, Ground, Host
+from tests.simulation.hosts import BrandHost, ClearingHost, Ground, Host, Trouble
 from tests.simulation.identities import BASE_US, CLEARING
 from tests.simulation.loop import run
 from tests.simulation.network import CALM, Network, Weather
@@ -51,8 +52,11 @@ class World:
         programmes: Mapping[str, Mapping[str, Any]] | None = None,
         rules: ClearingRules | None = None,
         folder: Path | None = None,
+        honest: bool = True,
     ) -> None:
+        """`honest`: nobody lies in this story, so nobody has reason for an alarm."""
         self.seed = seed
+        self.honest = honest
         self.network = Network(seed)
         self.failures: list[str] = []
         self.alarms: list[tuple[str, Mapping[str, Any]]] = []
@@ -61,7 +65,7 @@ class World:
             network=self.network,
             now_us=self.now_us,
             complain=self.failures.append,
-            alarmed=lambda who, said: self.alarms.append((who, said)),
+            alarmed=self._alarmed,
         )
         self.clearing = ClearingHost(self.ground, rules=rules, folder=folder)
         self.brands = {
@@ -78,6 +82,12 @@ class World:
         self.roots: Mapping[str, str] = {}
         """The root of every log as the story left it: the whole run in a few lines."""
         self._count = 0
+
+    def _alarmed(self, who: str, said: Mapping[str, Any]) -> None:
+        """Only liars give reason for an alarm; or a delivery that was reported too late."""
+        self.alarms.append((who, said))
+        if self.honest and said["code"] != "ALREADY_DECIDED":
+            self.failures.append(f"{who} alarms: {dict(said)}")
 
     @staticmethod
     def now_us() -> int:
@@ -273,11 +283,14 @@ def play(story: Callable[[World], Awaitable[None]], seed: object = 0, **options:
 
     async def whole() -> World:
         world = World(seed, **options)
+        trouble = Trouble(world.failures.append)
+        logging.getLogger("comity").addHandler(trouble)
         try:
             await world.set_up(cap_minor=cap_minor)
             await story(world)
             world.roots = world.watch.roots()
         finally:
+            logging.getLogger("comity").removeHandler(trouble)
             world.close()
         return world
 

@@ -7,8 +7,10 @@ process. It can die at any moment and start again on the same database, or on an
 from __future__ import annotations
 
 import json
+import logging
 import random
 import sqlite3
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +47,20 @@ from tests.simulation.network import Network, SimulatedChannel
 
 T = TypeVar("T")
 Loops = Mapping[str, Callable[[], Awaitable[Any]]]
+
+
+class Trouble(logging.Handler):
+    """Hears what the kernel logs as an error: in a simulated network there is no reason for one."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__(logging.ERROR)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            said += "\n" + "".join(traceback.format_exception(record.exc_info[1]))
+        self._tell(said)
 
 
 class Log:

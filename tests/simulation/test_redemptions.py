@@ -1,0 +1,35 @@
+"""Redemptions in calm weather, and in what only a network of several machines can bring about."""
+
+from __future__ import annotations
+
+import asyncio
+
+from comity.v1 import member_pb2
+from tests.simulation.people import euro
+from tests.world import TICKET, World, play
+
+FAILED = member_pb2.REDEMPTION_STATE_FAILED
+
+
+def test_a_debt_is_paid_once_when_a_release_gives_back_several_lots() -> None:
+    async def story(world: World) -> None:
+        alice = await world.enrol("grocery", "alice")
+        await world.purchase(alice, 70, "first")
+        await world.purchase(alice, 70, "second")
+        wanted = await alice.want_reward("fuel", TICKET)
+        world.partition("fuel", "clearing")
+        redeeming = asyncio.create_task(alice.redeem(wanted))
+        await asyncio.sleep(1)
+        assert (await alice.balance()).held == 98
+        till = world.tills["grocery"].client
+        for name in ("first", "second"):
+            await till.refund_purchase(id=f"refund-{name}", purchase_id=name, cumulative=euro(70))
+        assert (await alice.balance()).debt == -98
+        await asyncio.sleep(30)
+        world.heal()
+        assert (await redeeming).state == FAILED
+        await world.finish()
+        balance = await alice.balance()
+        assert (balance.available, balance.held, balance.debt) == (0, 0, 0)
+
+    play(story)
