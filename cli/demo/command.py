@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -32,13 +34,6 @@ HOUSEHOLDS: Final = 120
 WEEKS: Final = 8
 ALL_HOUSEHOLDS: Final = 2_469
 ALL_WEEKS: Final = 53
-
-SPOIL: Final = (
-    "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); "
-    "db.execute('UPDATE entries SET body = zeroblob(length(body)) WHERE kind = \\'hold\\''); "
-    "db.commit()"
-)
-"""Overwrites the holds of a ledger, for whoever wants to see that it is noticed."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -109,10 +104,19 @@ async def _run(place: Path, extent: Extent, *, keep: bool, json_file: Path | Non
             write_json(result, json_file)
         if keep:
             explain(network, result)
-            with suppress(asyncio.CancelledError):
-                await asyncio.Event().wait()
+            await interrupted()
             output.say(f"\nStopping. Everything stays in {place}.")
     return result
+
+
+async def interrupted() -> None:
+    """Wait for Ctrl-C, which from here on is no failure."""
+    task = asyncio.current_task()
+    assert task is not None
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        task.uncancel()
 
 
 def write_json(result: Result, file: Path) -> None:
@@ -156,26 +160,31 @@ def ended_by_signal() -> Iterator[None]:
 def explain(network: Network, result: Result) -> None:
     """How to explore a network that is left running."""
     home = network.folder
-    wallet = next(iter(sorted((home / "wallets").iterdir())))
-    receipt = result.receipt.get("folder", "")
+    receipt = Path(result.receipt.get("folder", home / "wallets" / "nobody" / "receipts" / "none"))
+    wallet = receipt.parent.parent
+    comity = shutil.which("comity") or str(Path(sys.executable).with_name("comity"))
     lines = (
-        ("a member's points at all brands", f"comity member balance --wallet {wallet}"),
-        ("its receipts", f"comity member receipts --wallet {wallet}"),
-        ("one of them, verified offline", f"comity verify receipt {receipt}"),
-        ("a brand's points by what became of them", f"comity merchant totals --node {home}/drug"),
-        ("who owes whom", f"comity clearing windows --clearing {home}/clearing"),
-        ("every decision", f"comity clearing decisions --clearing {home}/clearing"),
-        ("a log against its database", f"comity verify log {home}/grocery"),
+        ("a member's points at all brands", f"member balance --wallet {wallet}"),
+        ("its receipts", f"member receipts --wallet {wallet}"),
+        ("one of them, verified offline", f"verify receipt {receipt}"),
+        ("what became of a brand's points", f"merchant totals --node {home}/drug"),
+        ("who owes whom", f"clearing window show {result.window} --clearing {home}/clearing"),
+        ("every decision", f"clearing decisions --clearing {home}/clearing"),
+        ("a brand's database against its log", f"verify log {home}/grocery"),
         (
             "all books against each other",
-            f"comity verify network {home}/clearing "
-            + " ".join(f"{home}/{b}" for b in network.brands),
+            " ".join(("verify network", *(f"{home}/{name}" for name in homes(network)))),
         ),
     )
     output.say(f"\nThe network is running, in {home}. To explore it from another terminal:\n")
     for what, how in lines:
         output.remark(f"  # {what}")
-        output.say(f"  {how}")
-    output.remark("\nStop it with Ctrl-C. Then spoil an entry, and have it named:")
-    output.say(f'  python3 -c "{SPOIL}" {home}/grocery/node.db')
-    output.say(f"  comity verify log {home}/grocery")
+        output.say(f"  {comity} {how}")
+    output.remark("\nStop it with Ctrl-C. Then flip one bit of an entry, and have the entry named:")
+    output.say(f"  {sys.executable} -m cli.demo.spoil {home}/grocery 7")
+    output.say(f"  {comity} verify log {home}/grocery")
+
+
+def homes(network: Network) -> tuple[str, ...]:
+    """The folders of all organisations, clearing first."""
+    return ("clearing", *network.brands)

@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 
 from cli.demo.network import CLEARING, Network
+from cli.demo.patience import until
+from cli.demo.spoil import spoil
 from cli.demo.verifier import INVARIANTS
-from comity.errors import Unavailable
+from comity.errors import AlreadyUsed, Unavailable
 from comity.v1.common_pb2 import Money
 from comity.v1.merchant_pb2 import Purchase
 from comity.verify.database import database
+from comity.verify.receipt import receipt
 from comity.wallet.wallet import Wallet
 from tests.e2e.conftest import CURRENCY, PRICE, REWARD, Networks
 
@@ -79,18 +82,28 @@ async def test_a_redemption_survives_every_process_killed_in_turn(networks: Netw
             pending = (await wallet.redeem(offer, timeout_s=1.0)).pending
         assert pending
         await network.start(name)
-        until = time.monotonic() + 60
-        while pending and time.monotonic() < until:
+        late = time.monotonic() + 60
+        while pending and time.monotonic() < late:
             pending = (await wallet.resume(offer.redemption_id, timeout_s=5.0)).pending
         assert not pending
-    balance = (await wallet.member(issuer).get_balance()).balances[0]
-    assert balance.available == 7 * PRICE
+
+    async def posted() -> bool:
+        balance = (await wallet.member(issuer).get_balance()).balances[0]
+        assert balance.available == 7 * PRICE
+        return not balance.held
+
+    await until(posted, what="the last hold to be posted")
     await wallet.close()
     await network.stop()
     for name in (CLEARING, "grocery", "fuel"):
         home = network.home(name)
         file = home / ("clearing.db" if name == CLEARING else "node.db")
         assert database(file, head_file=home / "head", final=True).passed
+    # And one flipped bit is noticed, and the entry named.
+    home = network.home("grocery")
+    spoil(home, 3)
+    report = database(home / "node.db", head_file=home / "head")
+    assert any("Entry 3 of" in check.detail for check in report.checks if not check.passed)
 
 
 async def test_a_network_stops_in_order(networks: Networks) -> None:
@@ -100,6 +113,24 @@ async def test_a_network_stops_in_order(networks: Networks) -> None:
     await network.stop()
     assert [one.exit_code for one in running] == [0, 0]
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_till_takes_a_voucher_bought_with_another_brand_s_points(
+    network: Network,
+) -> None:
+    wallet = await member(network, "fuel", points=2 * PRICE)
+    issuer, acceptor = wallet.store.brand("fuel"), wallet.store.brand("grocery")
+    offer = await wallet.quote(issuer=issuer, acceptor=acceptor, reward_id=REWARD)
+    outcome = await wallet.redeem(offer)
+    assert outcome.receipt is not None
+    assert receipt(outcome.receipt.folder).passed
+    (code,) = outcome.redemption.vouchers
+    till = await network.till("grocery")
+    assert (await till.use_voucher(id="use-1", code=code)).state == "USED"
+    with pytest.raises(AlreadyUsed):
+        await till.use_voucher(id="use-2", code=code)
+    await wallet.close()
 
 
 @pytest.mark.slow
@@ -130,9 +161,9 @@ def commands() -> list[str]:
 def wait_for(happened: object, timeout_s: float = 60.0) -> None:
     """Until the callable says yes."""
     assert callable(happened)
-    until = time.monotonic() + timeout_s
+    late = time.monotonic() + timeout_s
     while not happened():
-        assert time.monotonic() < until, "it did not happen"
+        assert time.monotonic() < late, "it did not happen"
         time.sleep(0.1)
 
 
