@@ -40,7 +40,7 @@ from node.redemptions import COMMITTED, Deliver, Exchange, Fail, end_of
 DELIVERY_MARGIN_US: Final = 5 * SECOND
 """This close to the end of the delivery time clearing is asked first whether it reversed."""
 
-RETRY_S: Final = 5.0
+RETRY_S: Final = 2.0
 
 OPEN_LIMIT: Final = 16_384
 """Redemptions on their way at once; more are refused, and nothing is reserved for them."""

@@ -40,7 +40,7 @@ PAGE: Final = 512
 
 WAIT_MS: Final = 10_000
 FIRST_PAUSE_S: Final = 0.1
-LONGEST_PAUSE_S: Final = 5.0
+LONGEST_PAUSE_S: Final = 2.0
 
 Listener = Callable[[Leaf], None]
 

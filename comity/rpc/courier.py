@@ -23,7 +23,7 @@ R = TypeVar("R")
 BATCH_LIMIT = 256
 QUEUE_LIMIT = 16_384
 FIRST_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 5.0
+LONGEST_PAUSE_S = 2.0
 
 
 @dataclass(slots=True)
