@@ -273,8 +273,7 @@ class World:
     def close(self) -> None:
         """Free the databases."""
         for host in self.hosts:
-            host.kill()
-            host.engine.dispose()
+            host.close()
 
 
 def play(story: Callable[[World], Awaitable[None]], seed: object = 0, **options: Any) -> World:

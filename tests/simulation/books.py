@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import select
+
 from comity.errors import NotFound
 from comity.ledger import schema
 from comity.ledger.replay import Replay
 from comity.points import Rounding, divide
 from comity.v1 import common_pb2, entry_pb2, member_pb2, merchant_pb2
-from sqlalchemy import select
 from tests.simulation.people import Member, Wanted, insist
 
 if TYPE_CHECKING:

@@ -11,12 +11,14 @@ import logging
 import random
 import sqlite3
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import MetaData
+from sqlalchemy import Engine, MetaData
 
 from clearing import build as clearing_build
 from clearing import tables as clearing_tables
@@ -153,7 +155,7 @@ class Host:
     def __init__(self, name: str, ground: Ground, *, folder: Path | None = None) -> None:
         self.name = name
         self.ground = ground
-        self.engine = open_engine("sqlite://")
+        self.engine = take_engine(self.metadata)
         self.head_path = folder / f"{name}.head" if folder is not None else None
         self.process: Process | None = None
         self.starts = 0
@@ -217,8 +219,6 @@ class Host:
 
     def create(self) -> None:
         """Make the tables and an empty ledger."""
-        with writer(self.engine).begin() as connection:
-            self.metadata.create_all(connection)
         guard.init_ledger(
             self.engine,
             ledger=self.ledger,
@@ -287,24 +287,60 @@ class Host:
 
     def copy(self) -> bytes:
         """The whole database, as a backup has it."""
-        pooled = self.engine.raw_connection()
-        try:
-            connection = pooled.driver_connection
-            assert isinstance(connection, sqlite3.Connection)
-            return connection.serialize()
-        finally:
-            pooled.close()
+        return _copy(self.engine)
 
     def restore(self, copy: bytes) -> None:
         """Put a copy in place of the database, while no process runs."""
         assert not self.alive
-        self.engine.dispose()
-        self.engine = open_engine("sqlite://")
-        pooled = self.engine.raw_connection()
+        _put(self.engine, copy)
+
+    def close(self) -> None:
+        """End the process and give the database away."""
+        self.kill()
+        _free[id(self.metadata)].append(self.engine)
+
+
+# --- databases --------------------------------------------------------------------------------
+
+_free: dict[int, list[Engine]] = defaultdict(list)
+"""Engines that nobody uses, by the tables they have: what they have learnt of SQL stays."""
+_empty: dict[int, bytes] = {}
+
+
+def take_engine(metadata: MetaData) -> Engine:
+    """An engine on a database in memory with empty tables."""
+    which = id(metadata)
+    if which not in _empty:
+        first = open_engine("sqlite://")
+        with writer(first).begin() as connection:
+            metadata.create_all(connection)
+        _empty[which] = _copy(first)
+        _free[which].append(first)
+    engine = _free[which].pop() if _free[which] else open_engine("sqlite://")
+    _put(engine, _empty[which])
+    return engine
+
+
+@contextmanager
+def driver(engine: Engine) -> Iterator[sqlite3.Connection]:
+    """The one connection of a database in memory."""
+    pooled = engine.raw_connection()
+    try:
         connection = pooled.driver_connection
         assert isinstance(connection, sqlite3.Connection)
-        connection.deserialize(copy)
+        yield connection
+    finally:
         pooled.close()
+
+
+def _copy(engine: Engine) -> bytes:
+    with driver(engine) as connection:
+        return connection.serialize()
+
+
+def _put(engine: Engine, copy: bytes) -> None:
+    with driver(engine) as connection:
+        connection.deserialize(copy)
 
 
 class ClearingHost(Host):

@@ -6,34 +6,23 @@ Read from the databases alone, as a stranger to the processes would.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import ColumnElement, Table, func, select
-
-from clearing import tables as clearing_tables
-from node.redemption_tables import (
-    agreements,
-    holds,
-    mirror_state,
-    pledges,
-    redemptions,
-    returns,
-    settlements,
-)
-from tests.simulation.hosts import BrandHost, ClearingHost, Host
+from tests.simulation.hosts import BrandHost, ClearingHost, Host, driver
 
 LOOK_S: Final = 0.5
 STILL_LOOKS: Final = 5
 """So many looks in a row without anything to do and without a log growing."""
 
-_UNDER_WAY: Final[Sequence[tuple[Table, ColumnElement[bool]]]] = (
-    (holds, holds.c.state == "HELD"),
-    (redemptions, redemptions.c.state == "RESERVED"),
-    (returns, returns.c.state == "CLAIMED"),
-    (pledges, (pledges.c.state == "PLEDGED") | (pledges.c.noticed == 0)),
-    (settlements, settlements.c.state != "ANSWERED"),
-    (agreements, agreements.c.state.in_(("PROPOSED", "ACCEPTED"))),
+_UNDER_WAY: Final = (
+    ("holds", "state = 'HELD'"),
+    ("redemptions", "state = 'RESERVED'"),
+    ("returns", "state = 'CLAIMED'"),
+    ("pledges", "state = 'PLEDGED' OR noticed = 0"),
+    ("settlements", "state <> 'ANSWERED'"),
+    ("agreements", "state IN ('PROPOSED', 'ACCEPTED')"),
 )
 
 
@@ -44,7 +33,7 @@ async def wait(clearing: ClearingHost, brands: Sequence[BrandHost], *, within_s:
     still, sizes = 0, [-1]
     while still < STILL_LOOKS:
         await asyncio.sleep(LOOK_S)
-        before, sizes = sizes, [host.store.head().size for host in (clearing, *brands)]
+        before, sizes = sizes, [_size(host) for host in (clearing, *brands)]
         busy = under_way(clearing, brands)
         still = 0 if busy or sizes != before else still + 1
         if loop.time() > until:
@@ -54,22 +43,28 @@ async def wait(clearing: ClearingHost, brands: Sequence[BrandHost], *, within_s:
 def under_way(clearing: ClearingHost, brands: Sequence[BrandHost]) -> list[str]:
     """What has not ended yet, in words."""
     found = [f"{host.name} does not run" for host in (clearing, *brands) if not host.alive]
-    size = clearing.store.head().size
+    size = _size(clearing)
     for brand in brands:
-        for table, where in _UNDER_WAY:
-            count = _count(brand, table, where)
-            if count:
-                found.append(f"{count} {table.name} at {brand.name}")
-        if _count(brand, mirror_state, mirror_state.c.size == size) != 1:
-            found.append(f"{brand.name} has not mirrored clearing's {size} entries")
-    decided = clearing_tables.redemptions
-    if count := _count(clearing, decided, decided.c.due_us.is_not(None)):
-        found.append(f"{count} deliveries clearing waits for")
+        with driver(brand.engine) as connection:
+            for table, where in _UNDER_WAY:
+                count = _count(connection, f"SELECT count(*) FROM {table} WHERE {where}")
+                if count:
+                    found.append(f"{count} {table} at {brand.name}")
+            mirrored = _count(connection, "SELECT coalesce(max(size), 0) FROM mirror_state")
+        if mirrored != size:
+            found.append(f"{brand.name} has mirrored {mirrored} of clearing's {size} entries")
+    with driver(clearing.engine) as connection:
+        due = _count(connection, "SELECT count(*) FROM redemptions WHERE due_us IS NOT NULL")
+    if due:
+        found.append(f"{due} deliveries clearing waits for")
     return found
 
 
-def _count(host: Host, table: Table, where: ColumnElement[bool]) -> int:
-    query = select(func.count()).select_from(table).where(table.c.ledger == host.ledger, where)
-    with host.engine.connect() as connection:
-        found: Any = connection.execute(query).scalar_one()
+def _size(host: Host) -> int:
+    with driver(host.engine) as connection:
+        return _count(connection, "SELECT size FROM ledgers")
+
+
+def _count(connection: sqlite3.Connection, query: str) -> int:
+    (found,) = connection.execute(query).fetchone()
     return int(found)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
@@ -230,7 +231,7 @@ class Story:
 
     async def _take(self, member: Member, wanted: Wanted) -> member_pb2.Redemption:
         """Redeem, perhaps too late, perhaps from two devices at once."""
-        await asyncio.sleep(self.draw.choice((0, 0, self.draw.uniform(0, 12))))
+        await asyncio.sleep(self.draw.choice((0, 0, 0, self.draw.uniform(0, 12))))
         asked = [member.redeem(wanted) for _ in range(self.draw.choice((1, 1, 1, 2)))]
         self.books.wanted(wanted, member)
         first, *others = await asyncio.gather(*asked)
@@ -383,11 +384,27 @@ def tell(seed: int) -> Story:
     return told[0]
 
 
-if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        one = tell(int(argument))
-        print("seed", argument, "is fine:", dict(one.counts), dict(one.refusals))
+def attempt(seed: int) -> str:
+    """What went wrong with a seed, and how to see it again; empty if nothing did."""
+    try:
+        tell(seed)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this seed
+        where = traceback.format_exc(limit=-3)
+        again = f".venv/bin/python -m tests.simulation.story {seed}"
+        return f"Seed {seed} failed; run it again with `{again}`\n{error!r}\n{where}"
+    return ""
+
+
+def main(seeds: Sequence[str]) -> None:
+    """Run seeds one after the other and print what they were like."""
+    for seed in seeds:
+        one = tell(int(seed))
+        print(f"seed {seed} is fine:", dict(one.counts), dict(one.refusals))
         print(one.world.network.counts, {host.name: host.deaths for host in one.world.hosts})
-        print(dict(one.world.roots))
         for who, said in one.world.alarms:
-            print("alarm", who, said)
+            print("alarm at", who, said)
+        print(dict(one.world.roots))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

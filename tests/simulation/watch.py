@@ -30,7 +30,7 @@ from comity.verify.log import LogPass
 from comity.verify.report import AnyReplay
 from comity.verify.tables import check_tables
 from tests.simulation import identities, people
-from tests.simulation.hosts import Host
+from tests.simulation.hosts import Host, driver
 from tests.simulation.identities import CLEARING, NETWORK
 from tests.simulation.network import Message
 
@@ -61,7 +61,9 @@ class Watch:
 
     def committed(self, host: Host) -> None:
         """A batch of this host was decided: look at what it wrote."""
-        with _cursor(host) as cursor:
+        # Plain SQL, because this runs after every commit.
+        with driver(host.engine) as connection:
+            cursor = connection.cursor()
             self._follow(host, cursor)
             replay = self._log(host).replay
             if isinstance(replay, Replay):
@@ -252,18 +254,6 @@ class Watch:
     def _fail(self, text: str) -> None:
         if text not in self._world.failures:
             self._world.failures.append(text)
-
-
-@contextmanager
-def _cursor(host: Host) -> Iterator[sqlite3.Cursor]:
-    """A cursor on the database of a host: plain SQL, because this runs after every commit."""
-    pooled = host.engine.raw_connection()
-    try:
-        connection = pooled.driver_connection
-        assert isinstance(connection, sqlite3.Connection)
-        yield connection.cursor()
-    finally:
-        pooled.close()
 
 
 @contextmanager
