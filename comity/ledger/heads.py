@@ -65,6 +65,7 @@ class HeadKeeper:
         self._cache = cache or CheckpointCache()
         self._lock = threading.RLock()
         self._known: dict[str, _Acquaintance] = {}
+        self._told: Head | None = None
         for head in store.known_heads().values():
             self._of(head.origin).linked = head
         for head in store.loose_heads():
@@ -104,6 +105,7 @@ class HeadKeeper:
             wanted = sorted({one.knows, *one.misses})
         if head.size:
             exchange.checkpoint = head.note
+            self._remember_own(head)
             for size in wanted[:MAX_LINKS]:
                 if 0 < size < head.size:
                     exchange.links.add(
@@ -159,6 +161,13 @@ class HeadKeeper:
 
     def _own(self, note: bytes) -> Checkpoint:
         return self._open(self.origin, note)
+
+    def _remember_own(self, head: Head) -> None:
+        """The other side will name this head as the one it knows; its signature is our own."""
+        if head is not self._told:
+            own = Checkpoint(self.origin, head.size, head.root)
+            self._cache.remember(head.note, own, verifier=self._verifier_of(self.origin))
+            self._told = head
 
     def _check_own(self, note: bytes) -> None:
         """Raises a LedgerFault if `note` is a head of ours that our log does not extend."""

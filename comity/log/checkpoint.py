@@ -132,11 +132,19 @@ class CheckpointCache:
                 self._kept.move_to_end(key)
                 return found
         found = open_checkpoint(note_bytes, origin=origin, verifier=verifier)
+        self._keep(key, found)
+        return found
+
+    def remember(self, note_bytes: bytes, checkpoint: Checkpoint, *, verifier: Verifier) -> None:
+        """Keep a note that the caller signed itself, so that hearing of it again costs little."""
+        key = (hashlib.sha256(note_bytes).digest(), checkpoint.origin, verifier)
+        self._keep(key, checkpoint)
+
+    def _keep(self, key: tuple[bytes, str, Verifier], checkpoint: Checkpoint) -> None:
         with self._lock:
-            self._kept[key] = found
+            self._kept[key] = checkpoint
             if len(self._kept) > self._capacity:
                 self._kept.popitem(last=False)
-        return found
 
     def __len__(self) -> int:
         return len(self._kept)
