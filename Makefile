@@ -48,7 +48,7 @@ else
 	.venv-313/bin/python -m pytest -p no:cacheprovider tests/unit tests/store $(ARGS)
 endif
 
-check: $(READY) ## format, lint, types, import contracts, protos, generated code
+check: $(READY) ## format, lint, types, import contracts, protos, generated code and reference
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(SOURCES)
@@ -57,6 +57,7 @@ check: $(READY) ## format, lint, types, import contracts, protos, generated code
 	$(BIN)/buf format --diff --exit-code
 	$(if $(wildcard proto/released.binpb),$(BIN)/buf breaking --against proto/released.binpb)
 	$(BIN)/python tools/generate.py --check
+	$(BIN)/python -m tools.reference --check
 
 bench: $(READY) ## measure, print a table, write bench/results.json; SHORT=1 for a minute's worth
 	$(BIN)/python -m bench $(if $(SHORT),--short) $(ARGS)

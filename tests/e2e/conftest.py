@@ -74,7 +74,8 @@ def brand(name: str) -> Brand:
 async def furnish(network: Network) -> None:
     """Give every brand its reward, and every pair an agreement."""
     for name in network.brands:
-        await network.manager(name).put_reward(id="put-gift", reward=gift())
+        put = partial(network.manager(name).put_reward, id="put-gift", reward=gift())
+        await patiently(put)
     await asyncio.gather(*(agree(network, *pair) for pair in permutations(network.brands, 2)))
 
 

@@ -461,6 +461,17 @@ class World:
         return response
 
 
+async def trading(engine: Engine) -> World:
+    """Three brands which were admitted, and their agreements."""
+    made = World(engine)
+    for name in ("grocery", "fuel", "hotel"):
+        await made.admit(name)
+    await made.agree(terms())
+    await made.agree(terms(agreement_id="agr_fuel-grocery", issuer="fuel", acceptor="grocery"))
+    await made.agree(terms(agreement_id="agr_hotel-fuel", issuer="hotel"))
+    return made
+
+
 def decision_of(decided: pb.Decided) -> entry_pb2.Decision:
     """The decision in an answer."""
     return entries.decode(decided.decision.entry, origin=ORIGIN).decision

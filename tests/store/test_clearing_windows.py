@@ -1,16 +1,13 @@
-"""Windows, settlement, deliveries, the feed and reconciliation, over clearing's own endpoint."""
+"""Windows, settlements, agreements and what the operator lists, over clearing's own endpoint."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from clearing.folder import MIGRATIONS
-from clearing.rules import Rules
 from clearing.tables import metadata
 from comity.clock import HOUR
 from comity.errors import (
@@ -20,37 +17,26 @@ from comity.errors import (
     NotFound,
     NotHeard,
     NotYet,
-    Unavailable,
 )
 from comity.ledger import entries
 from comity.ledger.engine import writer
 from comity.ledger.migrate import create_or_upgrade, describe, ledger_first
-from comity.log import merkle
-from comity.log.checkpoint import read_checkpoint
-from comity.terms import books, settlement
+from comity.terms import settlement
 from comity.v1 import clearing_pb2 as pb
-from comity.v1 import common_pb2, entry_pb2, operator_pb2, peer_pb2
+from comity.v1 import common_pb2, entry_pb2, operator_pb2
 from tests.store.clearing_world import (
     ORIGIN,
-    Brand,
     World,
-    cited,
     decision_of,
     outcome,
-    redemption_id,
     terms,
+    trading,
 )
 
 
 @pytest.fixture
 async def world(engine: Engine) -> World:
-    made = World(engine)
-    for name in ("grocery", "fuel", "hotel"):
-        await made.admit(name)
-    await made.agree(terms())
-    await made.agree(terms(agreement_id="agr_fuel-grocery", issuer="fuel", acceptor="grocery"))
-    await made.agree(terms(agreement_id="agr_hotel-fuel", issuer="hotel"))
-    return made
+    return await trading(engine)
 
 
 def nets(table: entry_pb2.SettlementTable) -> dict[str, int]:
@@ -299,242 +285,6 @@ async def test_the_settlement_stands_in_the_statement_of_its_window(world: World
     assert response.statement.state == "SETTLED"
     body = entries.decode(response.statement.settlement_entry.entry).settlement
     assert body.table == settlement.digest(table)
-
-
-# --- deliveries -----------------------------------------------------------------------------
-
-
-async def test_what_is_not_delivered_in_time_is_reversed_whole(world: World) -> None:
-    decided = await world.commit(points=100)
-    world.clock.now_us = decision_of(decided).deliver_by_us - 1
-    await world.clearing.sweep.round()
-    assert world.positions()["fuel"] == 100
-    world.clock.now_us += 1
-    await world.clearing.sweep.round()
-    assert world.positions()["fuel"] == 0
-    late = await world.report(world.brands["fuel"], world.deliver(world.brands["fuel"], decided))
-    assert late[0].failure.code == "ALREADY_DECIDED"
-
-
-async def test_what_is_reported_stays(world: World) -> None:
-    fuel = world.brands["fuel"]
-    decided = await world.commit(points=100)
-    (result,) = await world.report(fuel, world.deliver(fuel, decided))
-    assert not result.failure.code
-    world.clock.now_us += 10 * HOUR
-    await world.clearing.sweep.round()
-    assert world.positions()["fuel"] == 100
-
-
-async def test_reports_get_time_to_arrive_after_a_start(engine: Engine) -> None:
-    world = World(engine, rules=Rules(report_grace_us=HOUR))
-    await world.admit("grocery")
-    fuel = await world.admit("fuel")
-    await world.agree(terms())
-    decided = await world.commit(points=100)
-    world.clock.now_us += 10 * HOUR
-    world.restart()
-    for brand in world.brands.values():
-        await world.pulse(brand)
-    await world.clearing.sweep.round()
-    assert world.positions()["fuel"] == 100
-    await world.report(fuel, world.deliver(fuel, decided))
-    world.clock.now_us += 2 * HOUR
-    await world.clearing.sweep.round()
-    assert world.positions()["fuel"] == 100
-
-
-async def test_the_sweep_names_the_last_numbers_once_after_each_activity(world: World) -> None:
-    await world.commit("one")
-    await world.clearing.sweep.round()
-    size = world.clearing.ledger.head().size
-    body = entries.decode(world.clearing.ledger.entry(size - 1).body).heads
-    assert {one.participant: one.seq for one in body.last}["fuel"] == 1
-    await world.clearing.sweep.round()
-    assert world.clearing.ledger.head().size == size
-
-
-# --- the feed -------------------------------------------------------------------------------
-
-
-async def follow(world: World, brand: Brand, start: int, **wanted: int) -> pb.FollowResponse:
-    request: dict[str, Any] = {"limit": 100} | wanted
-    response: pb.FollowResponse = await world.at(brand).Follow(
-        pb.FollowRequest(heads=brand.heads(), from_index=start, **request)
-    )
-    return response
-
-
-def root_of(leaves: Iterable[bytes]) -> bytes:
-    frontier = merkle.Frontier()
-    for leaf in leaves:
-        frontier.append(merkle.leaf_hash(leaf))
-    return frontier.root()
-
-
-async def test_the_feed_gives_the_whole_log_to_everyone_and_openings_to_the_parties(
-    world: World,
-) -> None:
-    decided = await world.commit()
-    index = decided.decision.index
-    for name, sees in (("grocery", True), ("fuel", True), ("hotel", False)):
-        page = await follow(world, world.brands[name], 0)
-        head = read_checkpoint(page.heads.checkpoint)
-        assert (head.size, head.root) == (len(page.entries), root_of(page.entries))
-        assert (index in page.openings) is sees
-    page = await follow(world, world.brands["grocery"], index)
-    assert page.openings[index].issuer_position.minor == -100
-    assert not page.openings[index].acceptor_position_salt
-
-
-async def test_a_page_that_ends_early_is_linked_to_its_head(world: World) -> None:
-    await world.commit()
-    page = await follow(world, world.brands["fuel"], 0, limit=3)
-    head = read_checkpoint(page.heads.checkpoint)
-    assert len(page.entries) == page.link.from_size == 3
-    merkle.verify_consistency(
-        old_size=3,
-        new_size=head.size,
-        old_root=root_of(page.entries),
-        new_root=head.root,
-        proof=tuple(page.link.hashes),
-    )
-
-
-async def test_a_follower_waits_for_news_and_gets_it_at_once(world: World) -> None:
-    size = world.clearing.ledger.head().size
-    waiting = asyncio.create_task(follow(world, world.brands["hotel"], size, wait_ms=20_000))
-    await asyncio.sleep(0)
-    await world.commit()
-    page = await asyncio.wait_for(waiting, 5)
-    assert len(page.entries) == 1
-
-
-async def test_a_follower_without_news_is_answered_after_its_time(world: World) -> None:
-    size = world.clearing.ledger.head().size
-    page = await follow(world, world.brands["hotel"], size, wait_ms=10)
-    assert not page.entries
-
-
-# --- reconciliation -------------------------------------------------------------------------
-
-
-class BookChannel:
-    """A brand that answers `ReadBook` from rows a test gives it."""
-
-    def __init__(self, rows: list[peer_pb2.BookRow]) -> None:
-        self.rows = rows
-
-    def unary_unary(
-        self,
-        path: str,
-        request_serializer: Callable[[Any], bytes],
-        response_deserializer: Callable[[bytes], Any],
-        _registered_method: bool | None = False,
-    ) -> Any:
-        async def call(request: Any, **_: object) -> peer_pb2.ReadBookResponse:
-            if request.block:
-                return peer_pb2.ReadBookResponse(
-                    digests=books.block_digests(
-                        self.rows,
-                        from_seq=request.from_seq,
-                        limit=request.limit,
-                        block=request.block,
-                    )
-                )
-            end = request.from_seq + request.limit
-            return peer_pb2.ReadBookResponse(
-                rows=[row for row in self.rows if request.from_seq <= row.seq < end]
-            )
-
-        return call
-
-    async def close(self) -> None: ...
-
-
-async def test_reconciliation_finds_nothing_among_honest_books(world: World) -> None:
-    breaks, response = await reconciled(world, lambda rows: None)
-    assert not breaks
-    assert response.rows_compared == 6
-
-
-async def test_a_brand_whose_book_cannot_be_read_is_named(world: World) -> None:
-    await world.commit()
-
-    class Silent(BookChannel):
-        def unary_unary(self, *_: object, **__: object) -> Any:
-            async def call(request: Any, **_: object) -> Any:
-                raise Unavailable("Nobody answers.")
-
-            return call
-
-    world.channels |= {name: Silent([]) for name in ("grocery", "fuel")}
-    response = await world.operator.ReconcileWindow(operator_pb2.ReconcileWindowRequest(window=1))
-    assert list(response.unreachable) == ["fuel", "grocery"]
-
-
-def lose_one(rows: list[peer_pb2.BookRow]) -> None:
-    del rows[1]
-
-
-def other_amount(rows: list[peer_pb2.BookRow]) -> None:
-    rows[1].amount.minor += 1
-
-
-def other_window(rows: list[peer_pb2.BookRow]) -> None:
-    rows[1].window = 2
-
-
-def twice(rows: list[peer_pb2.BookRow]) -> None:
-    again = peer_pb2.BookRow()
-    again.CopyFrom(rows[0])
-    again.seq = 3
-    rows[2] = again
-
-
-def invented(rows: list[peer_pb2.BookRow]) -> None:
-    rows[1].redemption_id = redemption_id("invented")
-
-
-@pytest.mark.parametrize(
-    ("change", "kinds"),
-    [
-        (lose_one, ["MISSING_AT_ACCEPTOR"]),
-        (other_amount, ["AMOUNT"]),
-        (other_window, ["WINDOW"]),
-        (twice, ["MISSING_AT_ACCEPTOR", "DUPLICATE"]),
-        (invented, ["MISSING_AT_ACCEPTOR", "MISSING_AT_CLEARING"]),
-    ],
-)
-async def test_reconciliation_names_each_break(
-    world: World, change: Callable[[list[peer_pb2.BookRow]], None], kinds: list[str]
-) -> None:
-    breaks, _ = await reconciled(world, change)
-    names = [operator_pb2.BreakKind.Name(one.kind).removeprefix("BREAK_KIND_") for one in breaks]
-    assert sorted(names) == sorted(kinds)
-    assert {one.participant for one in breaks} == {"fuel"}
-
-
-async def reconciled(
-    world: World, change: Callable[[list[peer_pb2.BookRow]], None]
-) -> tuple[list[operator_pb2.Break], operator_pb2.ReconcileWindowResponse]:
-    """Three redemptions; the acceptor's book is changed; who differs and where."""
-    made: Mapping[str, list[peer_pb2.BookRow]] = {"grocery": [], "fuel": []}
-    for place in range(3):
-        decided = await world.commit(str(place), points=10 + place)
-        for name, rows in made.items():
-            rows.append(
-                books.row_of(
-                    decision_of(decided),
-                    leaf_hash=cited(decided).leaf_hash,
-                    opening=decided.opening,
-                    participant=name,
-                )
-            )
-    change(made["fuel"])
-    world.channels |= {name: BookChannel(rows) for name, rows in made.items()}
-    response = await world.operator.ReconcileWindow(operator_pb2.ReconcileWindowRequest(window=1))
-    return list(response.breaks), response
 
 
 # --- lists ----------------------------------------------------------------------------------
