@@ -18,6 +18,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal
@@ -27,6 +28,7 @@ from google.protobuf import json_format
 import clearing.folder
 import node.init
 from cli.access import MANAGER_KEY, operator_channel
+from cli.demo.patience import patiently
 from cli.demo.process import ServerProcess
 from comity import keys
 from comity.client.connection import Server, connect
@@ -163,9 +165,14 @@ class Network:
 
     async def add_staff(self, brand: str, *, role: str, name: str, key: SigningKey) -> None:
         """Register a key for a till, a manager or an auditor at a brand."""
-        await self.manager(brand).add_staff_key(
-            id=f"staff-{key_name(key)}", role=role, name=name, public_key=key.public.raw
+        add = partial(
+            self.manager(brand).add_staff_key,
+            id=f"staff-{key_name(key)}",
+            role=role,
+            name=name,
+            public_key=key.public.raw,
         )
+        await patiently(add)
 
     def merchant(self, brand: str, key: SigningKey) -> MerchantClient:
         """Staff of a brand, by their key."""
@@ -233,7 +240,8 @@ class Network:
             (home / "request.json").read_text("utf-8"), AdmitParticipantRequest()
         )
         request.caps.extend(brand.caps)
-        node.init.join(home, await self.operator.admit_participant(request))
+        admit = partial(self.operator.admit_participant, request)
+        node.init.join(home, await patiently(admit))
 
     def _add(self, name: str, arguments: Sequence[str], public_address: str) -> None:
         server = Server(

@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2
 from comity.client.connection import Server, closing, connect
 from comity.errors import ComityError, Unavailable
 
-START_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 20.0
 POLL_S: Final = 0.1
 LAST_LINES: Final = 15

@@ -192,9 +192,13 @@ async def admit_auditor(network: Network, place: Path) -> None:
     key = new_key(place / verifier.AUDITOR_KEY)
     for brand in network.brands:
         await network.add_staff(brand, role="auditor", name=AUDITOR, key=key)
-    await network.operator.admit_auditor(
-        id=f"auditor-{key.key_id}", auditor=AUDITOR, public_key=key.public.raw
+    admit = partial(
+        network.operator.admit_auditor,
+        id=f"auditor-{key.key_id}",
+        auditor=AUDITOR,
+        public_key=key.public.raw,
     )
+    await patiently(admit)
 
 
 def new_key(file: Path) -> SigningKey:

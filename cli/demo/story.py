@@ -80,9 +80,12 @@ class Story:
             for brand in COALITION:
                 self._tills[brand] = await self.network.till(brand)
                 for reward in COALITION[brand].rewards():
-                    await self.network.manager(brand).put_reward(
-                        id=f"put-{reward.reward_id}", reward=reward
+                    put = partial(
+                        self.network.manager(brand).put_reward,
+                        id=f"put-{reward.reward_id}",
+                        reward=reward,
                     )
+                    await patiently(put)
                 stage.advance()
         with screen.stage("Each pair of brands signs an agreement each way", len(terms)) as stage:
 
