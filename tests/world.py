@@ -53,8 +53,13 @@ class World:
         rules: ClearingRules | None = None,
         folder: Path | None = None,
         honest: bool = True,
+        terms_changes: Mapping[str, Any] | None = None,
     ) -> None:
-        """`honest`: nobody lies in this story, so nobody has reason for an alarm."""
+        """`honest`: nobody lies in this story, so nobody has reason for an alarm.
+
+        `terms_changes` are what every agreement has other than `terms` says.
+        """
+        self.terms_changes = dict(terms_changes or {})
         self.seed = seed
         self.honest = honest
         self.network = Network(seed)
@@ -125,7 +130,7 @@ class World:
         for issuer in self.brands:
             for acceptor in self.brands:
                 if issuer != acceptor:
-                    await self.agree(terms(issuer, acceptor))
+                    await self.agree(terms(issuer, acceptor, **self.terms_changes))
         await self.quiet()
 
     async def agree(self, wanted: common_pb2.AgreementTerms) -> None:

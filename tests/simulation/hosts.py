@@ -124,9 +124,18 @@ class Ground:
     """How often each step was committed."""
 
     def channel(
-        self, sender: str, receiver: str, *, public: bool = False, timeout_s: float = 10.0
+        self,
+        sender: str,
+        receiver: str,
+        *,
+        public: bool = False,
+        timeout_s: float = 10.0,
+        wire: str = "",
     ) -> SimulatedChannel:
-        """The way from one organisation, or person, to another's listener."""
+        """The way from one organisation, or person, to another's listener.
+
+        `wire` names the caller's end of it where that is not the sender's own machine.
+        """
 
         def destination() -> tuple[Process, Endpoint] | None:
             host = self.hosts[receiver]
@@ -139,7 +148,7 @@ class Ground:
             self.network,
             destination,
             show,
-            sender=sender,
+            sender=wire or sender,
             receiver=receiver,
             default_timeout_s=timeout_s,
         )

@@ -41,6 +41,9 @@ _NOTE: Final = re.compile(
     rb"(%s/[a-z0-9-]+)\n([0-9]{1,18})\n([A-Za-z0-9+/]{43}=)\n"
     % NETWORK.encode().replace(b".", b"\\.")
 )
+LIAR: Final = "liar"
+"""The sender of messages that nobody has to believe."""
+
 PERSONAL: Final = people.PERSONAL.encode()
 _ORGANISATIONS: Final = frozenset({"PeerService", "ClearingService"})
 
@@ -167,7 +170,9 @@ class Watch:
     # --- on the wire ------------------------------------------------------------------
 
     def heard(self, message: Message) -> None:
-        """Search a message for signed heads, personal data and quotes."""
+        """Search a message for signed heads, personal data and quotes; what liars say is not."""
+        if message.sender == LIAR:
+            return
         for origin, size, root in _NOTE.findall(message.data):
             self._check_head(origin.decode(), int(size), base64.b64decode(root))
         service, _, method = message.path.rpartition("/")
