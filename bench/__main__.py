@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bench import ledger, redeeming, verifying, windows
 from bench.machine import durability, machine, sizes, versions
-from bench.measure import Extent, Figure, NotDurable, filesystem, require_durable
+from bench.measure import Extent, Figure, NotDurable, NotMeasured, filesystem, require_durable
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results.json"
@@ -60,8 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for names, bench in BENCHES.items():
             if asked.names and not set(names) & set(asked.names):
                 continue
-            with console.status(f"measuring {' and '.join(names)} …"):
-                figures += bench(folder, extent)
+            try:
+                with console.status(f"measuring {' and '.join(names)} …"):
+                    figures += bench(folder, extent)
+            except NotMeasured as missing:
+                console.print(f"{' and '.join(names)}: not measured. {missing}")
         results = {
             "short": extent.short,
             "rounds": extent.rounds,

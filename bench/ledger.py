@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from bench.commits import Commits
-from bench.measure import Extent, Figure, in_turns
+from bench.measure import Extent, Figure, NotMeasured, in_turns
 from bench.pgbench import NAME as PGBENCH
 from bench.pgbench import Pgbench
 from bench.transfers import TransferBench
@@ -82,7 +82,10 @@ def hot(folder: Path, extent: Extent) -> list[Figure]:
 def postgresql(folder: Path, extent: Extent) -> list[Figure]:
     """Transfers on PostgreSQL beside pgbench on the same server."""
     with ExitStack() as open_:
-        server = open_.enter_context(postgres.server())
+        try:
+            server = open_.enter_context(postgres.server())
+        except postgres.NoPostgresql as error:
+            raise NotMeasured(str(error)) from error
         tables = open_.enter_context(postgres.database(server.url))
         pgbench = Pgbench(server.binaries, tables)
         url = open_.enter_context(postgres.database(server.url))

@@ -22,6 +22,10 @@ class NotDurable(Exception):
     """The folder lies in memory, where a commit costs nothing; the message says which."""
 
 
+class NotMeasured(Exception):
+    """A figure needs something that is not on this machine; the message says what."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
     """How much is measured."""

@@ -6,6 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from bench.measure import NotMeasured
+
 SCALE = 32
 CLIENTS = 32
 THREADS = 2
@@ -18,7 +20,7 @@ class Pgbench:
 
     def __init__(self, binaries: Path | None, url: str) -> None:
         if binaries is None or not (binaries / "pgbench").exists():
-            raise FileNotFoundError("pgbench was not found beside the server's binaries")
+            raise NotMeasured("pgbench was not found beside the server's binaries.")
         self._program = binaries / "pgbench"
         self._url = url
         self._call("-i", "-q", "-s", str(SCALE))
