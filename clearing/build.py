@@ -128,7 +128,10 @@ def build(config: operator_pb2.NetworkConfig, rules: Rules, world: Surroundings)
         ),
         write=world.write,
         read=read,
+        count_batch=world.metrics.batches("ledger"),
     )
+    world.metrics.depth("ledger", lambda: queue.waiting)
+    world.metrics.positions(store.running)
     liveness = Liveness(
         heads=heads,
         roster=roster,

@@ -39,6 +39,11 @@ class ClearingStore:
         """Running positions by participant, `operator` and `drift` among them."""
         return _money(self._all(_from(tables.positions)), "running_minor")
 
+    def running(self) -> list[tuple[str, str, int]]:
+        """Running positions as (participant, currency, minor units)."""
+        rows = self._all(_from(tables.positions))
+        return [(row["participant"], row["currency"], row["running_minor"]) for row in rows]
+
     def agreements(self) -> list[Row]:
         """Every version of every agreement, in order."""
         at = tables.agreements.c

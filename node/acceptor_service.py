@@ -73,6 +73,13 @@ class RedemptionDesk:
         self._wait_s = wait_s
         self._rewards = Lookup(store, rewards, "reward_id", read=read)
         self._redemptions = Lookup(store, redemptions, "redemption_id", read=read)
+        self._closing: asyncio.Future[None] | None = None
+
+    def close(self) -> None:
+        """Answer whoever waits, and let nobody wait any more: the process is about to end."""
+        closing = self._closes()
+        if not closing.done():
+            closing.set_result(None)
 
     # --- members at this acceptor -----------------------------------------------------
 
@@ -323,7 +330,17 @@ class RedemptionDesk:
 
     async def _wait(self, task: asyncio.Task[None]) -> None:
         """Wait for work that goes on whether or not anybody waits."""
-        await asyncio.wait({task}, timeout=self._wait_s)
+        await asyncio.wait(
+            {task, self._closes()},
+            timeout=self._wait_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+
+    def _closes(self) -> asyncio.Future[None]:
+        """Done once the process is about to end."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_future()
+        return self._closing
 
     async def _is_reserved(self, redemption_id: str) -> bool:
         row = await self._redemption(redemption_id)

@@ -42,6 +42,7 @@ from comity.v1.operator_pb2 import NetworkConfig
 from node import declaration, members, purchases, rewards, staff, sweep, vouchers
 from node.book import Handlers, NodeBook, Rules
 from node.commands import DeclareProgramme
+from node.driver import OPEN_LIMIT
 from node.gate import Alarms, Gate, GatedQueue, gated
 from node.member_service import MemberService
 from node.merchant_service import MerchantService
@@ -80,6 +81,7 @@ class Limits:
     sweep_s: float = 60.0
     redeem_wait_s: float = 8.0
     follow_wait_s: float = 10.0
+    open_redemptions: int = OPEN_LIMIT
     batch: int = BATCH_LIMIT
     queue: int = QUEUE_LIMIT
     calls_per_second: Mapping[str, int] = field(default_factory=dict)
@@ -155,7 +157,7 @@ def build(brand: Brand, world: Surroundings, limits: Limits | None = None) -> No
     rules = Rules(network=brand.network, participant=brand.participant, programme=programme)
     ledger = LedgerStore(world.engine, brand.participant)
     store = NodeStore(world.engine, brand.participant)
-    gate, alarms = Gate(), Alarms(world.log)
+    gate, alarms = Gate(), Alarms(world.log, world.metrics)
     sequencer = Sequencer(
         engine=world.engine,
         lease=world.lease,
@@ -174,9 +176,11 @@ def build(brand: Brand, world: Surroundings, limits: Limits | None = None) -> No
             read=world.read,
             batch_limit=limits.batch,
             queue_limit=limits.queue,
+            count_batch=world.metrics.batches("ledger"),
         ),
         gate,
     )
+    world.metrics.depth("ledger", lambda: queue.waiting)
     network = join(
         rules=rules,
         queue=queue,
@@ -190,6 +194,8 @@ def build(brand: Brand, world: Surroundings, limits: Limits | None = None) -> No
         random=world.random,
         read=world.read,
         alarm=alarms,
+        ended=world.metrics.redemption,
+        open_limit=limits.open_redemptions,
         wait_s=limits.redeem_wait_s,
         follow_ms=int(limits.follow_wait_s * 1_000),
     )

@@ -13,7 +13,7 @@ step 1 again. One that may have been decided long ago is looked up at clearing f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,7 +43,7 @@ DELIVERY_MARGIN_US: Final = 5 * SECOND
 RETRY_S: Final = 2.0
 
 OPEN_LIMIT: Final = 16_384
-"""Redemptions on their way at once; more are refused, and nothing is reserved for them."""
+"""Redemptions on their way at once, unless set; more are refused, and nothing is reserved."""
 
 _STARTING: Final = ""
 
@@ -73,10 +73,20 @@ class Job:
 class Driver:
     """All redemptions of this acceptor that are on their way."""
 
-    def __init__(self, *, peers: Peers, clock: Clock, alarm: Alarm) -> None:
+    def __init__(
+        self,
+        *,
+        peers: Peers,
+        clock: Clock,
+        alarm: Alarm,
+        ended: Callable[[str], None] = lambda _: None,
+        open_limit: int = OPEN_LIMIT,
+    ) -> None:
         self._peers = peers
         self._clock = clock
         self._alarm = alarm
+        self._ended = ended
+        self._open_limit = open_limit
         self._running: dict[str, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._unreported: dict[int, None] = {}
@@ -86,7 +96,7 @@ class Driver:
 
     def require_room(self) -> None:
         """Raises Overloaded while too many redemptions wait for their end."""
-        if len(self._running) >= OPEN_LIMIT:
+        if len(self._running) >= self._open_limit:
             raise Overloaded("Too many redemptions wait to be decided; repeat in a moment.")
 
     def drive(self, job: Job, *, resumed: bool = False) -> asyncio.Task[None]:
@@ -243,12 +253,14 @@ class Driver:
         first = read[0][0]
         if first.decision.outcome != COMMITTED:
             await self._peers.submit(Fail(decided=first, proof=read[0][1], because=refusal))
+            self._ended("FAILED")
             return
         if len(read) == 1 and self._clock() > first.decision.deliver_by_us - DELIVERY_MARGIN_US:
             read = [(self._read_decision(job, one), one) for one in await self._resolve(job)]
         decided, proof = end_of(read)
         if decided is not read[0][0]:
             await self._peers.submit(Fail(decided=decided, proof=proof))
+            self._ended("REVERSED")
             return
         if statement is None or hold is None:
             # Decided while nobody here watched: the issuer repeats its HOLD for the receipt.
@@ -263,6 +275,7 @@ class Driver:
             answer = await self._peers.submit(kind(decided=decided, proof=proof, hold=statement))
             # 4. Report it.
             if answer.entry_count:
+                self._ended("DELIVERED")
                 self.report(answer.entries[-1])
         finally:
             del self._floors[job.id]

@@ -61,6 +61,7 @@ class Folder:
             sweep_s=settings.sweep_seconds,
             redeem_wait_s=settings.redeem_wait_seconds,
             follow_wait_s=settings.follow_wait_seconds,
+            open_redemptions=settings.open_redemptions,
             batch=settings.batch_limit,
             queue=settings.queue_limit,
             calls_per_second=settings.calls_per_second,

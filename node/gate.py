@@ -16,6 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from comity.errors import ComityError, LedgerFault, NotHeard
 from comity.ledger.command import Command, Outcome
 from comity.ledger.queue import CommandQueue
+from comity.rpc.metrics import Metrics
 
 Alarm = Callable[[str, ComityError], None]
 """Told of what moves nothing and needs an operator: what was being done, and what is wrong."""
@@ -24,12 +25,14 @@ Alarm = Callable[[str, ComityError], None]
 class Alarms:
     """The alarms of one process: each is logged and counted."""
 
-    def __init__(self, log: FilteringBoundLogger) -> None:
+    def __init__(self, log: FilteringBoundLogger, metrics: Metrics) -> None:
         self._log = log
+        self._metrics = metrics
         self.count = 0
 
     def __call__(self, doing: str, error: ComityError) -> None:
         self.count += 1
+        self._metrics.alarm(error.code)
         self._log.error(
             "alarm", doing=doing, code=error.code, reason=error.message, **error.metadata
         )

@@ -86,6 +86,8 @@ async def run(path: Path, *, ready: Callable[[Mapping[str, int]], None] = lambda
             queue=node.queue,
             log=log,
             ready=ready,
+            stopping=node.network.desk.close,
+            grace_s=folder.settings.drain_seconds,
         )
     finally:
         await node.close()

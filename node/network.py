@@ -21,7 +21,7 @@ from node import agreements, holds, mirror, pledges, redemptions, returns, settl
 from node.acceptor_service import WAIT_S, RedemptionDesk
 from node.agreements import InForce
 from node.book import Handlers, Rules
-from node.driver import Driver
+from node.driver import OPEN_LIMIT, Driver
 from node.errands import Errands
 from node.feed import WAIT_MS, Feed
 from node.gate import Alarm, Gate
@@ -89,10 +89,15 @@ def join(
     random: Random,
     read: Runner,
     alarm: Alarm,
+    ended: Callable[[str], None] = lambda _: None,
+    open_limit: int = OPEN_LIMIT,
     wait_s: float = WAIT_S,
     follow_ms: int = WAIT_MS,
 ) -> Network:
-    """Put the parts together. `queue` stands behind `gate`; `secret` seals quotes."""
+    """Put the parts together. `queue` stands behind `gate`; `secret` seals quotes.
+
+    `ended` is told the outcome of each redemption which came to its end here.
+    """
     store = queue.store
     roster = Roster(store, own=own_key, clearing=clearing_key)
     heads = HeadKeeper(store, origin=rules.origin, verifier_of=roster.verifier_of, clock=clock)
@@ -108,7 +113,7 @@ def join(
         alarm=alarm,
     )
     assert peers.clearing_origin == clearing_key.name, f"clearing's log is <network>/{CLEARING}"
-    driver = Driver(peers=peers, clock=clock, alarm=alarm)
+    driver = Driver(peers=peers, clock=clock, alarm=alarm, ended=ended, open_limit=open_limit)
     feed = Feed(
         rules=rules,
         peers=peers,

@@ -53,6 +53,8 @@ class NodeSettings(BaseSettings):
     batch_limit: Annotated[int, Field(ge=1, le=4_096)] = 1_024
     queue_limit: Count = 16_384
     max_concurrent_calls: Count = 4_096
+    open_redemptions: Count = 16_384
+    """Redemptions at this acceptor on their way at once; more are refused."""
     calls_per_second: dict[str, Count] = {}
     """Calls a second for each kind of caller, where not the default: `{member = 50}`."""
 

@@ -7,9 +7,10 @@ grow by themselves while the previous one is being committed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -45,13 +46,16 @@ class CommandQueue:
         read: Runner,
         batch_limit: int = BATCH_LIMIT,
         queue_limit: int = QUEUE_LIMIT,
+        count_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
+        """`count_batch` is told how many commands each batch holds."""
         self.sequencer = sequencer
         self.store = sequencer.store
         self._write = write
         self._read = read
         self._batch_limit = batch_limit
         self._queue_limit = queue_limit
+        self._count_batch = count_batch
         self._waiting: deque[_Waiting] = deque()
         self._count = 0
         self._pump: asyncio.Task[None] | None = None
@@ -61,6 +65,11 @@ class CommandQueue:
     def serving(self) -> bool:
         """Whether commands are accepted: not after `close`, nor after the writer ended."""
         return not self._closed
+
+    @property
+    def waiting(self) -> int:
+        """Commands which wait for the batch after the one under way."""
+        return self._count
 
     async def submit(self, command: Command) -> Answer:
         """Commit one command and return its answer; raises the ComityError it was answered.
@@ -103,11 +112,14 @@ class CommandQueue:
     async def keep_lease(self, *, every_seconds: float = 3.0) -> None:
         """Renew the lease until cancelled; a background task of each service.
 
-        Raises LeaseHeld when another process has taken over: the service has to stop.
+        A database that cannot write now may be able to in a moment; who writes then is decided
+        by the fence in each batch. Raises LeaseHeld when another process has taken over: the
+        service has to stop.
         """
         while True:
             await asyncio.sleep(every_seconds)
-            await self._write(self.sequencer.renew)
+            with contextlib.suppress(Unavailable):
+                await self._write(self.sequencer.renew)
 
     async def close(self) -> None:
         """Commit what waits, then give the lease back. Later submissions are Unavailable."""
@@ -130,6 +142,7 @@ class CommandQueue:
             commands = [command for waiting in taken for command in waiting.commands]
             if not commands:
                 continue
+            self._count_batch(len(commands))
             try:
                 outcomes = await self._write(partial(self.sequencer.run_batch, commands))
             except BaseException as error:

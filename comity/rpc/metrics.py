@@ -1,20 +1,30 @@
 """What a server counts about itself, on a registry of its own, in Prometheus' text format.
 
-A metric's labels never hold a caller, so their number is bounded by the protos.
+A metric's labels never hold a caller or an id: their number is bounded by the protos, the error
+codes and the roster. What can be read from memory or from a few rows is read when the page is,
+so that it costs nothing in between.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from comity.clock import SECOND
 
 _LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _SIZES = tuple(float(1 << power) for power in range(13))
+
+
+Position = tuple[str, str, int]
+"""Participant, currency, minor units."""
 
 
 class Metrics:
@@ -49,6 +59,18 @@ class Metrics:
             ("queue",),
             registry=self.registry,
         )
+        self._alarms = Counter(
+            "comity_alarms",
+            "What moved nothing and needs an operator, by the code of what is wrong; see the log.",
+            ("code",),
+            registry=self.registry,
+        )
+        self._redemptions = Counter(
+            "comity_redemptions",
+            "Redemptions which this process, as the acceptor, brought to their end, by outcome.",
+            ("outcome",),
+            registry=self.registry,
+        )
 
     def call(self, method: str, code: str, elapsed_us: int) -> None:
         """One call was answered with `code` (`OK` or an error's code)."""
@@ -65,9 +87,48 @@ class Metrics:
         """A batch of `items` left the queue."""
         self._batch.labels(queue).observe(items)
 
-    def depth(self, queue: str, items: int) -> None:
-        """`items` wait in the queue now."""
-        self._depth.labels(queue).set(items)
+    def depth(self, queue: str, read: Callable[[], int]) -> None:
+        """`read` tells how many items wait in the queue; asked when the page is read."""
+        self._depth.labels(queue).set_function(lambda: float(read()))
+
+    def alarm(self, code: str) -> None:
+        """Something moved nothing and needs an operator."""
+        self._alarms.labels(code).inc()
+
+    def redemption(self, outcome: str) -> None:
+        """A redemption came to its end."""
+        self._redemptions.labels(outcome).inc()
+
+    def positions(self, read: Callable[[], Iterable[Position]]) -> None:
+        """`read` tells the running positions; asked when the page is read."""
+        self.registry.register(_Positions(read))
+
+    def batches(self, queue: str) -> Callable[[int], None]:
+        """`batch` for one queue."""
+        return partial(self.batch, queue)
+
+
+class _Positions(Collector):
+    """Running positions at clearing, from its table."""
+
+    def __init__(self, read: Callable[[], Iterable[Position]]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        return [self._family()]
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = self._family()
+        for participant, currency, minor in self._read():
+            family.add_metric((participant, currency), minor)
+        yield family
+
+    def _family(self) -> GaugeMetricFamily:
+        return GaugeMetricFamily(
+            "comity_position_minor",
+            "Obligations not yet settled, in minor units; below zero is owed.",
+            labels=("participant", "currency"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
