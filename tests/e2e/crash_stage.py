@@ -18,14 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from google.protobuf import json_format
-
-import node.init
-from cli.demo.network import Brand, Network, free_ports
+from cli.demo.network import Brand, Network
 from cli.demo.patience import patiently, until
 from comity.clock import DAY, MINUTE, system_clock
-from comity.errors import ComityError, Refused, rebuild
-from comity.keys import SigningKey
+from comity.errors import ComityError, rebuild
 from comity.ledger.steps import KILL_AT, Moment, Step
 from comity.v1.common_pb2 import (
     FEE_PAYER_ACCEPTOR,
@@ -38,14 +34,9 @@ from comity.v1.common_pb2 import (
     Money,
     Ratio,
 )
-from comity.v1.entry_pb2 import (
-    ACCOUNT_CLASS_EXPIRED,
-    PARTICIPANT_STATUS_ACTIVE,
-    PARTICIPANT_STATUS_SUSPENDED,
-)
 from comity.v1.member_pb2 import REWARD_KIND_VOUCHER, Redemption, RedemptionState, Reward
 from comity.v1.merchant_pb2 import Purchase
-from comity.v1.operator_pb2 import AdmitParticipantRequest, WindowState
+from comity.v1.operator_pb2 import WindowState
 from comity.wallet.brands import Brand as Known
 from comity.wallet.wallet import Wallet
 
@@ -56,6 +47,7 @@ CURRENCY: Final = "EUR"
 CAP_MINOR: Final = 1_000_000
 REWARD: Final = "mug"
 PATIENCE_S: Final = 90.0
+MOMENTS: Final[tuple[Moment, ...]] = ("before", "after")
 
 DELIVERED = RedemptionState.REDEMPTION_STATE_DELIVERED
 FAILED = RedemptionState.REDEMPTION_STATE_FAILED
@@ -126,31 +118,29 @@ class Stage:
 
     # --- dying ------------------------------------------------------------------------
 
-    async def die(self, name: str, step: Step, moment: Moment, scene: Scene) -> None:
-        """Play a scene in which `name` dies around `step`, and is started again by hand."""
+    async def die_around(self, name: str, step: Step, scene: Scene) -> None:
+        """Play a scene in which `name` dies right before it commits `step`, is started again,
+        dies right after it has committed it, and is started again."""
         process = self.network.process(name)
         await process.kill()
-        process.start({KILL_AT: f"{step.value}:{moment}"})
-        with contextlib.suppress(ComityError):  # it may die before it ever serves
-            await process.until_serving()
-        playing = asyncio.create_task(scene(self))
+        playing: asyncio.Future[None] | None = None
         try:
-            while process.running and not playing.done():
-                await asyncio.sleep(0.02)
-            if process.running:
-                await playing
+            for moment in MOMENTS:
+                process.start({KILL_AT: f"{step.value}:{moment}"})
+                with contextlib.suppress(ComityError):  # it may die before it ever serves
+                    await process.until_serving()
+                playing = playing or asyncio.ensure_future(scene(self))
                 # The scene may be over before work in the background comes to the step.
-                await process.until_ended(PATIENCE_S)
-            assert process.exit_code == -signal.SIGKILL, (
-                f"{name} was to die {moment} {step.value}, and ended with {process.exit_code}.\n"
-                f"{process.last_lines()}"
-            )
+                code = await process.until_ended(PATIENCE_S)
+                assert code == -signal.SIGKILL, f"{name} ended with {code}.\n{process.last_lines()}"
+                self.killed.add((name, step, moment))
             await self.network.start(name)
+            assert playing is not None
             await playing
         finally:
-            playing.cancel()
-            await asyncio.gather(playing, return_exceptions=True)
-        self.killed.add((name, step, moment))
+            if playing is not None:
+                playing.cancel()
+                await asyncio.gather(playing, return_exceptions=True)
 
     def id(self, what: str) -> str:
         """A new id."""
@@ -230,293 +220,6 @@ class Stage:
 Scene = Callable[[Stage], Awaitable[None]]
 
 
-# --- scenes: a member and the programme -----------------------------------------------------
-
-
-async def enrol(stage: Stage) -> None:
-    key = SigningKey.generate(secrets.token_bytes)
-    enrolment = f"enr-{secrets.token_hex(8)}"
-    guest = stage.wallet.guest(stage.brands[ISSUER])
-
-    async def join() -> str:
-        answer = await guest.enrol(id=enrolment, key=key, origin=stage.brands[ISSUER].origin)
-        return str(answer.account)
-
-    first = await retried(join)
-    assert await retried(join) == first, "a repeated enrolment is the same member"
-
-
-async def add_device(stage: Stage) -> None:
-    key = SigningKey.generate(secrets.token_bytes)
-    member = stage.wallet.member(stage.brands[ISSUER])
-    before = len(await retried(member.list_devices))
-    add = partial(member.add_device, id=stage.id("device"), key=key, origin=_origin(stage))
-    await retried(add)
-    assert len(await retried(member.list_devices)) == before + 1
-
-
-async def purchase(stage: Stage) -> None:
-    before = await stage.available(ISSUER)
-    await stage.buy(ISSUER, 500)
-    assert await stage.available(ISSUER) == before + 500
-
-
-async def refund(stage: Stage) -> None:
-    before = await stage.available(ISSUER)
-    sale = await stage.buy(ISSUER, 300)
-    back = Money(currency=CURRENCY, minor=100)
-    give = partial(
-        stage.issuer.refund_purchase, id=stage.id("refund"), purchase_id=sale, cumulative=back
-    )
-    await retried(give)
-    assert await stage.available(ISSUER) == before + 200
-
-
-async def adjust(stage: Stage) -> None:
-    before = await stage.available(ISSUER)
-    await retried(
-        partial(
-            stage.issuer.adjust_points,
-            id=stage.id("adjust"),
-            account=stage.account(ISSUER),
-            points=7,
-            reason_code="GOODWILL",
-        )
-    )
-    assert await stage.available(ISSUER) == before + 7
-
-
-async def outdated(stage: Stage) -> None:
-    """A purchase so long ago that its points are due to expire: the next sweep's work."""
-    before = await stage.available(ISSUER)
-    await stage.buy(ISSUER, 11, occurred_at_us=system_clock() - 40 * DAY)
-    assert await stage.available(ISSUER) == before, "nobody can spend what has expired"
-
-
-async def expire(stage: Stage) -> None:
-    """The sweep at the start finds what is due; what could be spent stays as it is."""
-    before = await stage.available(ISSUER)
-
-    async def expired() -> bool:
-        totals = await retried(stage.issuer.get_totals)
-        return stage.expired <= sum(
-            one.points for one in totals.totals if one.account_class == ACCOUNT_CLASS_EXPIRED
-        )
-
-    await until(expired, what="the points to expire", patience_s=PATIENCE_S)
-    assert await stage.available(ISSUER) == before
-
-
-async def lock(stage: Stage) -> None:
-    for locked in (True, False):
-        change = partial(
-            stage.issuer.lock_member,
-            id=stage.id("lock"),
-            account=stage.account(ISSUER),
-            locked=locked,
-        )
-        await retried(change)
-
-
-async def erase(stage: Stage) -> None:
-    key = SigningKey.generate(secrets.token_bytes)
-    enrolment = f"enr-{secrets.token_hex(8)}"
-    guest = stage.wallet.guest(stage.brands[ISSUER])
-
-    async def join() -> str:
-        answer = await guest.enrol(
-            id=enrolment, key=key, origin=_origin(stage), name="to be forgotten"
-        )
-        return str(answer.account)
-
-    account = await retried(join)
-    await retried(partial(stage.issuer.erase_member, id=stage.id("erase"), account=account))
-
-
-async def stock(stage: Stage) -> None:
-    before = await _stock(stage)
-    await retried(
-        partial(stage.acceptor.set_stock, id=stage.id("stock"), reward_id=REWARD, change=3)
-    )
-    assert await _stock(stage) == before + 3
-
-
-async def declare(stage: Stage) -> None:
-    """A new programme version, which the process declares as soon as it starts."""
-
-    async def declared() -> bool:
-        found = await retried(stage.issuer.get_totals)
-        return bool(found.entries)
-
-    await until(declared, what="the node to serve again", patience_s=PATIENCE_S)
-
-
-# --- scenes: redemptions --------------------------------------------------------------------
-
-
-async def reward(stage: Stage) -> None:
-    points, pieces = await stage.available(ISSUER), await _stock(stage)
-    done = await stage.redeem()
-    assert done.state == DELIVERED, done
-    assert len(done.vouchers) == 1
-    stage.vouchers.append(done.vouchers[0])
-    assert await stage.available(ISSUER) == points - 100
-    assert await _stock(stage) == pieces - 1
-    await _posted(stage)
-
-
-async def refused(stage: Stage) -> None:
-    """Clearing aborts for the cap: stock and points are free again."""
-    points, pieces = await stage.available(ISSUER), await _stock(stage)
-    position = await stage.position(ISSUER)
-    await _cap(stage, max(0, -position))
-    try:
-        with contextlib.suppress(Refused):
-            done = await stage.redeem()
-            assert done.state == FAILED, done
-    finally:
-        await _cap(stage, CAP_MINOR)
-    await _posted(stage)
-    assert await stage.available(ISSUER) == points
-    assert await _stock(stage) == pieces
-
-
-async def use_voucher(stage: Stage) -> None:
-    if not stage.vouchers:
-        await reward(stage)
-    code = stage.vouchers.pop()
-    use = partial(stage.acceptor.use_voucher, id=stage.id("use"), code=code)
-    await retried(use)
-    await retried(use)
-
-
-async def reverse(stage: Stage) -> None:
-    points, position = await stage.available(ISSUER), await stage.position(ISSUER)
-    done = await stage.redeem()
-    give_back = partial(
-        stage.acceptor.reverse_redemption,
-        id=stage.id("reverse"),
-        redemption_id=done.redemption_id,
-        cumulative_points=0,
-        reason_code="GOODS_RETURNED",
-    )
-
-    async def reversed_() -> bool:
-        answer = await retried(give_back)
-        return bool(answer.state == REVERSED)
-
-    await until(reversed_, what="the reversal", patience_s=PATIENCE_S)
-
-    async def restored() -> bool:
-        return await stage.available(ISSUER) == points
-
-    await until(restored, what="the points to come back", patience_s=PATIENCE_S)
-    assert await stage.position(ISSUER) == position
-
-
-async def exchange(stage: Stage) -> None:
-    mine, theirs = await stage.available(ISSUER), await stage.available(ACCEPTOR)
-    done = await stage.redeem(exchange=50)
-    assert done.state == DELIVERED, done
-    assert await stage.available(ISSUER) == mine - 50
-    assert await stage.available(ACCEPTOR) == theirs + 50
-
-
-async def partner(stage: Stage) -> None:
-    """The member buys at the acceptor and earns at the issuer."""
-    before = await stage.available(ISSUER)
-    await retried(
-        partial(
-            stage.acceptor.record_partner_purchase,
-            purchase_id=stage.id("partner"),
-            issuer=ISSUER,
-            account=stage.account(ISSUER),
-            amount=Money(currency=CURRENCY, minor=400),
-        )
-    )
-
-    async def accrued() -> bool:
-        return await stage.available(ISSUER) > before
-
-    await until(accrued, what="the issuer to accrue", patience_s=PATIENCE_S)
-
-
-# --- scenes: agreements and the operator ----------------------------------------------------
-
-
-async def agree(stage: Stage) -> None:
-    """A further agreement is proposed by the acceptor, accepted by the issuer, and ended."""
-    offered = terms(f"agr_{secrets.token_hex(6)}", issuer=ACCEPTOR, acceptor=ISSUER)
-    await found_agreement(stage, offered, proposer=ACCEPTOR, accepter=ISSUER)
-    await retried(
-        partial(
-            stage.acceptor.terminate_agreement,
-            id=stage.id("terminate"),
-            agreement_id=offered.agreement_id,
-            version=1,
-        )
-    )
-    await _agreement_state(stage, ISSUER, offered.agreement_id, "TERMINATED")
-
-
-async def cap(stage: Stage) -> None:
-    await _cap(stage, CAP_MINOR)
-
-
-async def suspend(stage: Stage) -> None:
-    for status in (PARTICIPANT_STATUS_SUSPENDED, PARTICIPANT_STATUS_ACTIVE):
-        await retried(
-            partial(
-                stage.network.operator.set_standing,
-                id=stage.id("standing"),
-                participant=ACCEPTOR,
-                status=status,
-                reason="drill",
-            )
-        )
-
-
-async def settle(stage: Stage) -> None:
-    """A window with something in it closes, settles, and both brands acknowledge."""
-    await reward(stage)
-    operator = stage.network.operator
-    window = await stage.open_window()
-    await retried(partial(operator.close_window, id=stage.id("close"), window=window))
-    await retried(partial(operator.settle_window, id=stage.id("settle"), window=window))
-
-    async def acknowledged() -> bool:
-        windows = await retried(lambda: operator.list_windows(limit=5))
-        (one,) = [each for each in windows if each.window == window]
-        assert not one.protested, one
-        return {ISSUER, ACCEPTOR} <= set(one.acknowledged)
-
-    await until(acknowledged, what="the acknowledgements", patience_s=PATIENCE_S)
-    assert await stage.open_window() == window + 1
-
-
-async def admit(stage: Stage) -> None:
-    name = f"brand{secrets.token_hex(3)}"
-    home = stage.network.folder / name
-    peer, public = free_ports(2)
-    node.init.init(
-        home,
-        network=stage.network.name,
-        participant=name,
-        display_name=name,
-        peer_address=f"127.0.0.1:{peer}",
-        public_address=f"127.0.0.1:{public}",
-        database_url="",
-        programme=programme(name).encode(),
-        clock=system_clock,
-        random=secrets.token_bytes,
-    )
-    request = json_format.Parse(
-        (home / "request.json").read_text("utf-8"), AdmitParticipantRequest()
-    )
-    answer = await retried(lambda: stage.network.operator.admit_participant(request))
-    assert answer.certificate
-
-
 # --- the stage ------------------------------------------------------------------------------
 
 
@@ -565,7 +268,7 @@ async def found_agreement(
             terms=offered,
         )
     )
-    await _agreement_state(stage, accepter, offered.agreement_id, "OFFERED")
+    await agreement_state(stage, accepter, offered.agreement_id, "OFFERED")
     await retried(
         partial(
             stage.network.manager(accepter).accept_agreement,
@@ -575,43 +278,12 @@ async def found_agreement(
         )
     )
     for name in (proposer, accepter):
-        await _agreement_state(stage, name, offered.agreement_id, "ACTIVE")
+        await agreement_state(stage, name, offered.agreement_id, "ACTIVE")
 
 
-def _origin(stage: Stage) -> str:
-    return stage.brands[ISSUER].origin
-
-
-async def _stock(stage: Stage) -> int:
-    rewards = await retried(partial(stage.wallet.rewards, stage.brands[ACCEPTOR]))
-    (found,) = [one.stock for one in rewards if one.reward_id == REWARD]
-    return int(found)
-
-
-async def _cap(stage: Stage, minor: int) -> None:
-    await retried(
-        partial(
-            stage.network.operator.set_cap,
-            id=stage.id("cap"),
-            participant=ISSUER,
-            net_debit_cap=Money(currency=CURRENCY, minor=minor),
-        )
-    )
-
-
-async def _agreement_state(stage: Stage, brand: str, agreement_id: str, state: str) -> None:
+async def agreement_state(stage: Stage, brand: str, agreement_id: str, state: str) -> None:
     async def reached() -> bool:
         found = await retried(stage.network.manager(brand).list_agreements)
         return any(one.terms.agreement_id == agreement_id and one.state == state for one in found)
 
     await until(reached, what=f"{agreement_id} to be {state} at {brand}", patience_s=PATIENCE_S)
-
-
-async def _posted(stage: Stage) -> None:
-    """Until no points of the member are held any more."""
-
-    async def none_held() -> bool:
-        answer = await retried(stage.wallet.member(stage.brands[ISSUER]).get_balance)
-        return not any(one.held for one in answer.balances)
-
-    await until(none_held, what="the hold to end", patience_s=PATIENCE_S)
