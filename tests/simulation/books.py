@@ -18,10 +18,10 @@ from comity.ledger import schema
 from comity.ledger.replay import Replay
 from comity.points import Rounding, divide
 from comity.v1 import common_pb2, entry_pb2, member_pb2, merchant_pb2
+from tests.simulation.hosts import Host, driver
 from tests.simulation.people import Member, Wanted, insist
 
 if TYPE_CHECKING:
-    from tests.simulation.hosts import Host
     from tests.world import World
 
 DELIVERED = (
@@ -74,7 +74,7 @@ class Books:
             assert again == answer, f"I9: answered {answer} before and {again} now"
         expected = Counter(self.points)
         for wanted, member in self._wanted.values():
-            await self._redemption(wanted, member, expected)
+            await self._redemption(world, wanted, member, expected)
         for name, host in world.brands.items():
             replay = world.watch.replay(host)
             assert isinstance(replay, Replay)
@@ -88,7 +88,11 @@ class Books:
         assert not any(expected.values()), f"I9: {expected} have no account"
 
     async def _redemption(
-        self, wanted: Wanted, member: Member, expected: Counter[tuple[str, str]]
+        self,
+        world: World,
+        wanted: Wanted,
+        member: Member,
+        expected: Counter[tuple[str, str]],
     ) -> None:
         """What a redemption moved, by its end as the acceptor shows it."""
         before = self._decided.get(wanted.id)
@@ -108,11 +112,22 @@ class Books:
         quote = wanted.quote
         expected[quote.issuer, member.account] -= quote.points - shown.reversed_points
         if quote.kind == common_pb2.REDEMPTION_KIND_EXCHANGE:
-            back = divide(
-                quote.acceptor_points * shown.reversed_points, quote.points, Rounding.HALF_UP
-            )
+            # What clearing reversed because it was reported too late is the acceptor's loss.
+            taken = _returned(world.brands[quote.acceptor], wanted.id)
+            back = divide(quote.acceptor_points * taken, quote.points, Rounding.HALF_UP)
             account = wanted.request.destination_account
             expected[quote.acceptor, account] += quote.acceptor_points - back
+
+
+def _returned(host: Host, redemption_id: str) -> int:
+    """The issuer points for which an acceptor has taken back what it gave."""
+    query = (
+        "SELECT coalesce(max(cumulative_points), 0) FROM returns"
+        " WHERE redemption_id = ? AND state = 'REVERSED'"
+    )
+    with driver(host.engine) as connection:
+        (found,) = connection.execute(query, (redemption_id,)).fetchone()
+    return int(found)
 
 
 def _expired(host: Host) -> Counter[str]:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from comity.errors import ComityError, Refused
+from comity.errors import ComityError, Refused, rebuild
 from comity.ledger.steps import Moment, Step
 from comity.v1 import entry_pb2, member_pb2
 from tests.simulation.books import Books
@@ -199,16 +199,15 @@ class Story:
 
         async def record() -> object:
             result = await till.record(purchase)
-            if result.failure.code == "NOT_HEARD":
-                return await insist(record)
-            assert not result.failure.code, result
+            if result.failure.code:
+                raise rebuild(result.failure.code, result.failure.message)
             return result
 
         asked = [insist(record) for _ in range(self.draw.choice((1, 1, 2)))]
         first, *others = await asyncio.gather(*asked)
         self.books.same(first, *others)
         self.books.earned(member.brand, member.account, minor)
-        self.books.answered(lambda: till.record(purchase), first)
+        self.books.answered(record, first)
         self.books.sales.append((member, purchase))
 
     async def _adjust(self, member: Member, points: int) -> None:
