@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from comity.errors import ComityError
+from comity.keys import PublicKey
 from comity.ledger.command import Outcome
 from comity.ledger.entries import canonical
 from comity.ledger.queue import CommandQueue
@@ -127,6 +128,7 @@ class MerchantService:
     async def add_staff_key(
         self, caller: Caller, request: pb.AddStaffKeyRequest
     ) -> pb.AddStaffKeyResponse:
+        PublicKey.from_bytes(request.public_key)  # refused here, or it would spoil a whole batch
         command = AddStaffKey(
             caller=caller.name,
             id=request.id,
