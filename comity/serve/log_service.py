@@ -75,7 +75,9 @@ class LogService:
             self._require_size(request.size, field="size")
             head = self._store.checkpoint_at_or_after(request.size)
         if request.index >= head.size:
-            raise NotFound(f"The log has {head.size} entries; there is none at {request.index}.")
+            raise NotFound(
+                f"The log has {head.size} entries; there is none at {request.index}.", field="index"
+            )
         proven = self._store.prove((request.index,), head).entries[0]
         return log_pb2.ProveInclusionResponse(
             leaf_hash=leaf_hash(proven.body), hashes=proven.path, checkpoint=head.note
@@ -92,5 +94,5 @@ class LogService:
         if size > self._store.head().size:
             raise NotFound(
                 f"The log has {self._store.head().size} entries, fewer than {size}.",
-                metadata={"field": field},
+                field=field,
             )
