@@ -72,7 +72,7 @@ class ReplayBook:
             stored = None
             if opening is not None:
                 stored = EntryOpening(decision=opening).SerializeToString()
-            index = batch.append(leaf, kind=entries.kind(entry), opening=stored)
+            index = batch.append(leaf, kind=entries.kind(entry), opening=stored, at_us=entry.at_us)
             self._apply(batch, entry, index, opening)
         return record.answer(batch.size)
 

@@ -90,13 +90,24 @@ class Batch:
         """The entries of this batch so far."""
         return self._appended
 
-    def append(self, body: bytes, *, kind: str, opening: bytes | None = None) -> int:
+    def append(
+        self, body: bytes, *, kind: str, opening: bytes | None = None, at_us: int | None = None
+    ) -> int:
         """Append one entry, exactly these bytes; returns its index.
 
-        `opening` (salts, amounts) is stored beside the entry and is no part of the leaf.
+        `opening` (salts, amounts) is stored beside the entry and is no part of the leaf. `at_us`
+        is the entry's own time where it is another than the batch's: one that is recovered.
         """
         index = self.size
-        self._appended.append(Appended(index=index, kind=kind, body=body, opening=opening))
+        self._appended.append(
+            Appended(
+                index=index,
+                kind=kind,
+                at_us=self.now_us if at_us is None else at_us,
+                body=body,
+                opening=opening,
+            )
+        )
         return index
 
     def random(self, count: int) -> bytes:
@@ -126,6 +137,7 @@ class Appended:
 
     index: int
     kind: str
+    at_us: int
     body: bytes
     opening: bytes | None
 

@@ -150,7 +150,8 @@ class Sequencer:
     def renew(self) -> None:
         """Extend the lease and bring the head file up to date; for idle times.
 
-        Raises LeaseHeld, and stops deciding, if another process has taken over.
+        Raises LeaseHeld, and stops deciding, if another process has taken over; Unavailable if
+        the database cannot write now.
         """
         if self._stopped is not None:
             raise self._stopped
@@ -160,6 +161,9 @@ class Sequencer:
         except LeaseHeld as error:
             self._stopped = error
             raise
+        except self._failures as error:
+            _log.exception("ledger %s: the lease was not renewed", self.ledger)
+            raise Unavailable("The ledger's database cannot write now.") from error
         self._keep_head(now=True)
 
     def close(self) -> None:
@@ -280,7 +284,7 @@ class Sequencer:
                 {
                     "index": entry.index,
                     "kind": entry.kind,
-                    "at_us": now_us,
+                    "at_us": entry.at_us,
                     "body": entry.body,
                     "opening": entry.opening,
                 }

@@ -164,6 +164,10 @@ async def test_a_recovered_clearing_has_the_same_log_and_the_same_books(lost: Lo
     with lost.engine.connect() as connection:
         table = schema.entries
         opened = connection.execute(select(table.c["index"], table.c.opening)).all()
+        times = connection.execute(select(table.c["index"], table.c.kind, table.c.at_us)).all()
+    for index, kind, at_us in times:
+        written = lost.world.clearing.ledger.entry(index)
+        assert (kind, at_us) == (written.kind, written.at_us)
     kept = {index: opening for index, opening in opened if opening is not None}
     for index, opening in kept.items():
         stored = lost.world.clearing.ledger.entry(index).opening
