@@ -23,7 +23,7 @@ from rich.console import Console
 from cli import output
 from cli.commands import command
 from cli.failures import VERIFICATION
-from comity.errors import Conflict
+from comity.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
     from cli.demo.network import Network
@@ -98,7 +98,10 @@ async def _run(place: Path, extent: Extent, *, keep: bool, json_file: Path | Non
         )
         story = Story(network, run.planned(data), weeks=extent.weeks)
         stack.push_async_callback(story.close)
-        result = await run.tell(network, story, screen, begun=begun)
+        try:
+            result = await run.tell(network, story, screen, begun=begun)
+        except Unavailable as error:
+            raise Unavailable(f"{error.message}\n{network.obituary()}".rstrip()) from error
         page.show(result, console)
         if json_file is not None:
             write_json(result, json_file)

@@ -118,6 +118,11 @@ class Network:
         """End an organisation's process at once, as a power cut would."""
         await self._processes[name].kill()
 
+    def obituary(self) -> str:
+        """What the processes which have ended wrote last; empty while all run."""
+        ended = [one for one in self._processes.values() if not one.running]
+        return "\n".join(f"{one.name} has ended.\n{one.last_lines()}" for one in ended)
+
     def process(self, name: str) -> ServerProcess:
         """The process of a brand, or of `clearing`."""
         return self._processes[name]
