@@ -16,10 +16,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from clearing import recover as recovery
+from clearing.recover import Recovered
 from clearing.rules import Rules as ClearingRules
 from comity.client.operator import OperatorClient
 from comity.clock import DAY, SECOND
@@ -39,6 +41,14 @@ COFFEE, TICKET = "coffee", "ticket"
 """A reward with a stock, and one without an end."""
 
 QUIET_WITHIN_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy of a machine's files."""
+
+    database: bytes
+    head: bytes | None
 
 
 class World:
@@ -226,6 +236,40 @@ class World:
         """It dies, if it lives, and starts again on its database."""
         self.host(name).kill()
         self.host(name).start()
+
+    def back_up(self, name: str) -> Backup:
+        """All that a machine holds: its database, and its head file if it has one."""
+        host = self.host(name)
+        path = host.head_path
+        return Backup(host.copy(), path.read_bytes() if path is not None else None)
+
+    def restore(self, name: str, copy: Backup, *, head_file: bool = True) -> None:
+        """The process ends; its database is an older copy, and so is the head file unless it
+        stays as it is. Nothing is started."""
+        host = self.host(name)
+        host.kill()
+        host.restore(copy.database)
+        if head_file and host.head_path is not None and copy.head is not None:
+            host.head_path.write_bytes(copy.head)
+        self.watch.forget(host)
+
+    async def recover(self) -> Recovered:
+        """`comity clearing recover`, while clearing does not serve."""
+        host = self.clearing
+        head_file = host.head_file()
+        host.starts += 1
+        recovered = await recovery.recover(
+            engine=host.engine,
+            lease=host.open(None),
+            signer=identities.signer(CLEARING),
+            network=identities.NETWORK,
+            peers=lambda name: self.ground.channel(CLEARING, name),
+            clock=host.clock,
+            random=host.randomness(),
+            head_file=head_file,
+        )
+        self.watch.forget(host)
+        return recovered
 
     def partition(self, one: str, other: str) -> None:
         """Nothing passes between these two."""

@@ -78,6 +78,10 @@ class Watch:
         """The fold of a log so far."""
         return self._log(host).replay
 
+    def forget(self, host: Host) -> None:
+        """Its database was replaced: fold its log anew. What it has signed stays known."""
+        self._logs.pop(host.name, None)
+
     def _log(self, host: Host) -> LogPass:
         if host.name not in self._logs:
             self._logs[host.name] = LogPass(f"{NETWORK}/{host.name}", opened=True)
