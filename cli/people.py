@@ -50,6 +50,21 @@ async def add_staff(
     )
 
 
+@command(staff, "remove", example="comity merchant staff remove key_0011223344556677")
+async def remove_staff(
+    key_id: Annotated[
+        str, typer.Argument(metavar="KEY", help="The key's id, as `staff add` told it.")
+    ],
+    write_id: Id = None,
+    node: Node = HERE,
+    key: Key = None,
+) -> None:
+    """Take a till's, manager's or auditor's key away; its sessions end at once."""
+    async with merchant(Staff(node=node, key=key)) as client:
+        await client.remove_staff_key(id=WriteId.of(write_id), key_id=key_id)
+    output.say(f"The key {key_id} opens nothing here any more.")
+
+
 @command(
     app,
     "lock",

@@ -49,6 +49,7 @@ from node.merchant_service import MerchantService
 from node.network import NETWORK_HANDLERS, Network, join
 from node.peers import Connect, Roster
 from node.programme import ProgrammeFile
+from node.sessions import Sessions
 from node.store import NodeStore
 from node.sweep import Upkeep
 
@@ -275,6 +276,7 @@ def _public_endpoint(
 ) -> Endpoint:
     """Members, guests and staff, by token or by nothing."""
     tokens = TokenIssuer(origin=rules.origin, secret=world.secret, clock=world.clock)
+    standing = Sessions(store)
 
     async def lookup(key_id: str) -> RegisteredKey | None:
         return await world.read(lambda: store.registered_key(key_id))
@@ -294,8 +296,11 @@ def _public_endpoint(
         read=world.read,
         clock=world.clock,
         desk=network.desk,
+        sessions=standing,
     )
-    merchant = MerchantService(store=store, queue=queue, read=world.read, desk=network.desk)
+    merchant = MerchantService(
+        store=store, queue=queue, read=world.read, desk=network.desk, sessions=standing
+    )
     return Endpoint(
         {
             _service(member_pb2, "MemberService"): member,
@@ -303,7 +308,7 @@ def _public_endpoint(
             _service(log_pb2, "LogService"): log_service,
             _service(log_pb2, "SessionService"): sessions,
         },
-        authenticator=TokenAuthenticator(tokens),
+        authenticator=TokenAuthenticator(tokens, admit=standing.admit),
         permissions=permissions(),
         limiter=CallLimiter(world.clock, limits.calls()),
         clock=world.clock,

@@ -262,3 +262,16 @@ class AddStaffKey:
 
     def content(self) -> Mapping[str, Content]:
         return {"role": self.role, "name": self.name, "public_key": self.public_key}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveStaffKey:
+    """A till, a manager or an auditor loses its key, and every session with it."""
+
+    step: ClassVar[Step] = Step.DEVICE
+    caller: str
+    id: str
+    key_id: str
+
+    def content(self) -> Mapping[str, Content]:
+        return {"key_id": self.key_id}

@@ -15,6 +15,7 @@ from comity.rpc.caller import Caller
 from comity.v1 import member_pb2 as pb
 from node.commands import AddDevice, Enrol, RevokeDevice
 from node.members import check_possession
+from node.sessions import Sessions
 from node.store import NodeStore
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class MemberService:
         read: Runner,
         clock: Clock,
         desk: RedemptionDesk,
+        sessions: Sessions,
     ) -> None:
         self._origin = origin
         self._store = store
@@ -40,6 +42,7 @@ class MemberService:
         self._read = read
         self._clock = clock
         self._desk = desk
+        self._sessions = sessions
 
     # --- joining, and devices ---------------------------------------------------------
 
@@ -96,6 +99,7 @@ class MemberService:
             key_id=request.key_id,
         )
         answer = await self._queue.submit(command)
+        self._sessions.changed()
         return pb.RevokeDeviceResponse.FromString(answer.body)
 
     # --- the account ------------------------------------------------------------------

@@ -25,9 +25,11 @@ from node.commands import (
     PutReward,
     RecordPurchase,
     RefundPurchase,
+    RemoveStaffKey,
     SetStock,
     UseVoucher,
 )
+from node.sessions import Sessions
 from node.store import NodeStore
 from node.vouchers import read_code
 
@@ -39,12 +41,19 @@ class MerchantService:
     """What staff may do, one method for each RPC."""
 
     def __init__(
-        self, *, store: NodeStore, queue: CommandQueue, read: Runner, desk: RedemptionDesk
+        self,
+        *,
+        store: NodeStore,
+        queue: CommandQueue,
+        read: Runner,
+        desk: RedemptionDesk,
+        sessions: Sessions,
     ) -> None:
         self._store = store
         self._queue = queue
         self._read = read
         self._desk = desk
+        self._sessions = sessions
 
     # --- tills ------------------------------------------------------------------------
 
@@ -139,6 +148,14 @@ class MerchantService:
         answer = await self._queue.submit(command)
         return pb.AddStaffKeyResponse.FromString(answer.body)
 
+    async def remove_staff_key(
+        self, caller: Caller, request: pb.RemoveStaffKeyRequest
+    ) -> pb.RemoveStaffKeyResponse:
+        command = RemoveStaffKey(caller=caller.name, id=request.id, key_id=request.key_id)
+        answer = await self._queue.submit(command)
+        self._sessions.changed()
+        return pb.RemoveStaffKeyResponse.FromString(answer.body)
+
     async def lock_member(
         self, caller: Caller, request: pb.LockMemberRequest
     ) -> pb.LockMemberResponse:
@@ -153,6 +170,7 @@ class MerchantService:
     ) -> pb.EraseMemberResponse:
         command = EraseMember(caller=caller.name, id=request.id, account=request.account)
         answer = await self._queue.submit(command)
+        self._sessions.changed()
         return pb.EraseMemberResponse.FromString(answer.body)
 
     async def get_totals(

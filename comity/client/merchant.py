@@ -96,6 +96,10 @@ class MerchantClient:
         request = pb.AddStaffKeyRequest(id=id, role=role, name=name, public_key=public_key)
         return (await self._stub.AddStaffKey(request)).key_id
 
+    async def remove_staff_key(self, *, id: str, key_id: str) -> None:
+        """The key, and every session opened with it, ends at once."""
+        await self._stub.RemoveStaffKey(pb.RemoveStaffKeyRequest(id=id, key_id=key_id))
+
     async def lock_member(self, *, id: str, account: str, locked: bool) -> None:
         """A locked member earns and does not spend."""
         await self._stub.LockMember(pb.LockMemberRequest(id=id, account=account, locked=locked))

@@ -624,6 +624,43 @@ class AddStaffKeyResponse(_message.Message):
 Global___AddStaffKeyResponse: _TypeAlias = AddStaffKeyResponse  # noqa: Y015
 
 @_typing.final
+class RemoveStaffKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    key_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveStaffKeyRequest: _TypeAlias = RemoveStaffKeyRequest  # noqa: Y015
+
+@_typing.final
+class RemoveStaffKeyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveStaffKeyResponse: _TypeAlias = RemoveStaffKeyResponse  # noqa: Y015
+
+@_typing.final
 class LockMemberRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

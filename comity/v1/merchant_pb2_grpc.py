@@ -89,6 +89,11 @@ class MerchantServiceStub(object):
                 request_serializer=comity_dot_v1_dot_merchant__pb2.AddStaffKeyRequest.SerializeToString,
                 response_deserializer=comity_dot_v1_dot_merchant__pb2.AddStaffKeyResponse.FromString,
                 _registered_method=True)
+        self.RemoveStaffKey = channel.unary_unary(
+                '/comity.v1.MerchantService/RemoveStaffKey',
+                request_serializer=comity_dot_v1_dot_merchant__pb2.RemoveStaffKeyRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_merchant__pb2.RemoveStaffKeyResponse.FromString,
+                _registered_method=True)
         self.LockMember = channel.unary_unary(
                 '/comity.v1.MerchantService/LockMember',
                 request_serializer=comity_dot_v1_dot_merchant__pb2.LockMemberRequest.SerializeToString,
@@ -209,6 +214,13 @@ class MerchantServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RemoveStaffKey(self, request, context):
+        """Ends the key and every session opened with it; the last manager stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def LockMember(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -322,6 +334,11 @@ def add_MerchantServiceServicer_to_server(servicer, server):
                     servicer.AddStaffKey,
                     request_deserializer=comity_dot_v1_dot_merchant__pb2.AddStaffKeyRequest.FromString,
                     response_serializer=comity_dot_v1_dot_merchant__pb2.AddStaffKeyResponse.SerializeToString,
+            ),
+            'RemoveStaffKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveStaffKey,
+                    request_deserializer=comity_dot_v1_dot_merchant__pb2.RemoveStaffKeyRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_merchant__pb2.RemoveStaffKeyResponse.SerializeToString,
             ),
             'LockMember': grpc.unary_unary_rpc_method_handler(
                     servicer.LockMember,
@@ -666,6 +683,33 @@ class MerchantService(object):
             '/comity.v1.MerchantService/AddStaffKey',
             comity_dot_v1_dot_merchant__pb2.AddStaffKeyRequest.SerializeToString,
             comity_dot_v1_dot_merchant__pb2.AddStaffKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveStaffKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.MerchantService/RemoveStaffKey',
+            comity_dot_v1_dot_merchant__pb2.RemoveStaffKeyRequest.SerializeToString,
+            comity_dot_v1_dot_merchant__pb2.RemoveStaffKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

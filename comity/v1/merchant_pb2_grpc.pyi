@@ -48,6 +48,8 @@ class MerchantServiceStub:
     PutReward: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.PutRewardRequest, _merchant_pb2.PutRewardResponse]
     SetStock: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.SetStockRequest, _merchant_pb2.SetStockResponse]
     AddStaffKey: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.AddStaffKeyRequest, _merchant_pb2.AddStaffKeyResponse]
+    RemoveStaffKey: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.RemoveStaffKeyRequest, _merchant_pb2.RemoveStaffKeyResponse]
+    """Ends the key and every session opened with it; the last manager stays."""
     LockMember: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.LockMemberRequest, _merchant_pb2.LockMemberResponse]
     EraseMember: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.EraseMemberRequest, _merchant_pb2.EraseMemberResponse]
     ProposeAgreement: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.ProposeAgreementRequest, _merchant_pb2.ProposeAgreementResponse]
@@ -78,6 +80,8 @@ class MerchantServiceAsyncStub(MerchantServiceStub):
     PutReward: _aio.UnaryUnaryMultiCallable[_merchant_pb2.PutRewardRequest, _merchant_pb2.PutRewardResponse]  # type: ignore[assignment]
     SetStock: _aio.UnaryUnaryMultiCallable[_merchant_pb2.SetStockRequest, _merchant_pb2.SetStockResponse]  # type: ignore[assignment]
     AddStaffKey: _aio.UnaryUnaryMultiCallable[_merchant_pb2.AddStaffKeyRequest, _merchant_pb2.AddStaffKeyResponse]  # type: ignore[assignment]
+    RemoveStaffKey: _aio.UnaryUnaryMultiCallable[_merchant_pb2.RemoveStaffKeyRequest, _merchant_pb2.RemoveStaffKeyResponse]  # type: ignore[assignment]
+    """Ends the key and every session opened with it; the last manager stays."""
     LockMember: _aio.UnaryUnaryMultiCallable[_merchant_pb2.LockMemberRequest, _merchant_pb2.LockMemberResponse]  # type: ignore[assignment]
     EraseMember: _aio.UnaryUnaryMultiCallable[_merchant_pb2.EraseMemberRequest, _merchant_pb2.EraseMemberResponse]  # type: ignore[assignment]
     ProposeAgreement: _aio.UnaryUnaryMultiCallable[_merchant_pb2.ProposeAgreementRequest, _merchant_pb2.ProposeAgreementResponse]  # type: ignore[assignment]
@@ -171,6 +175,14 @@ class MerchantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _merchant_pb2.AddStaffKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_merchant_pb2.AddStaffKeyResponse, _abc.Awaitable[_merchant_pb2.AddStaffKeyResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RemoveStaffKey(
+        self,
+        request: _merchant_pb2.RemoveStaffKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_pb2.RemoveStaffKeyResponse, _abc.Awaitable[_merchant_pb2.RemoveStaffKeyResponse]]:
+        """Ends the key and every session opened with it; the last manager stays."""
 
     @_abc_1.abstractmethod
     def LockMember(

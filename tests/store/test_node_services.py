@@ -7,6 +7,7 @@ import hashlib
 import random as seeded
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from comity.errors import (
     Malformed,
     NotFound,
     NotHeard,
+    Refused,
     Unauthenticated,
     Unavailable,
 )
@@ -258,6 +260,47 @@ async def test_devices_locks_and_erasure_over_the_wire(shop: Shop) -> None:
         await shop.member("phone").get_balance()
     with pytest.raises(NotFound):
         await manager.adjust_points(id="a", account=alice, points=5, reason_code="gift")
+
+
+async def test_a_token_ends_with_its_key_for_every_method(shop: Shop) -> None:
+    await shop.open()
+    await shop.enrol()
+    tablet, till = shop.member("alice"), shop.staff("till")
+    await tablet.add_device(id="d", key=signing_key("phone"), origin=ORIGIN)
+    manager, key = shop.staff(), signing_key("till")
+    await manager.add_staff_key(id="k", role="till", name="front", public_key=key.public.raw)
+    with pytest.raises(NotFound):
+        await till.check_voucher("0000-0000-0000-0000-0")
+    # A member's device: what it had asked before, it may not ask again.
+    receipt = partial(tablet.get_issuer_receipt, f"rdm_{'0' * 32}")
+    with pytest.raises(NotFound):
+        await receipt()
+    revoked = key_name(signing_key("alice"))
+    await shop.member("phone").revoke_device(id="r", key_id=revoked)
+    for ask in (receipt, tablet.get_balance, tablet.list_devices):
+        with pytest.raises(Unauthenticated):
+            await ask()
+    assert [one.revoked for one in await shop.member("phone").list_devices()].count(True) == 1
+    # A till.
+    for _ in range(2):
+        await manager.remove_staff_key(id="x", key_id=key_name(key))
+    with pytest.raises(Unauthenticated):
+        await till.check_voucher("0000-0000-0000-0000-0")
+    with pytest.raises(NotFound):
+        await manager.remove_staff_key(id="y", key_id=key_name(key))
+
+
+async def test_the_last_manager_stays(shop: Shop) -> None:
+    await shop.open()
+    manager, owner = shop.staff(), key_name(signing_key("owner"))
+    with pytest.raises(Refused, match="last manager"):
+        await manager.remove_staff_key(id="x", key_id=owner)
+    deputy = signing_key("deputy").public.raw
+    await manager.add_staff_key(id="k", role="manager", name="deputy", public_key=deputy)
+    await shop.staff("deputy").remove_staff_key(id="y", key_id=owner)
+    with pytest.raises(Unauthenticated):
+        await manager.get_totals()
+    assert (await shop.staff("deputy").get_totals()).members == 0
 
 
 async def test_the_programme_is_declared_once_for_each_version(shop: Shop) -> None:
