@@ -77,8 +77,11 @@ async def tell(network: Network, story: Story, screen: Screen, *, begun: float) 
         await watch.after(day)
         cut.after(day)
 
-    await story.live(screen, day_done=day_done)
-    await cut.over()
+    try:
+        await story.live(screen, day_done=day_done)
+    finally:
+        # Why the brand is not back, if it is not, says more than that it does not answer.
+        await cut.over()
     with screen.stage("The window closes; the books of three parties are compared") as stage:
         await story.quiet()
         window = await story.close_window()
