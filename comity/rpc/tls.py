@@ -35,8 +35,12 @@ from comity.keys import PublicKey
 
 BINDING_LABEL: Final = b"comity-tls-binding/v1\n"
 
-# An arc from a random UUID (ITU-T X.667) needs no registration.
-BINDING_OID: Final = x509.ObjectIdentifier("2.25.121039843851072886257933628507980197392")
+# A random UUID in seven parts, which needs no registration (https://www.oid-base.com/get/
+# 1.2.840.113556.1.8000.2554). Not 2.25 and the UUID as one number (ITU-T X.667): Go refuses a
+# certificate with a number above 31 bits in an OID, and with it every client written in Go.
+BINDING_OID: Final = x509.ObjectIdentifier(
+    "1.2.840.113556.1.8000.2554.23311.27916.40021.19026.40718.2891067.8023568"
+)
 
 _LABEL: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _NETWORK: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,126}")
