@@ -47,6 +47,7 @@ from node.gate import Alarms, Gate, GatedQueue, gated
 from node.member_service import MemberService
 from node.merchant_service import MerchantService
 from node.network import NETWORK_HANDLERS, Network, join
+from node.open_holds import HoldLimits
 from node.peers import Connect, Roster
 from node.programme import ProgrammeFile
 from node.sessions import Sessions
@@ -83,6 +84,7 @@ class Limits:
     redeem_wait_s: float = 8.0
     follow_wait_s: float = 10.0
     open_redemptions: int = OPEN_LIMIT
+    open_holds: HoldLimits = field(default_factory=HoldLimits)
     batch: int = BATCH_LIMIT
     queue: int = QUEUE_LIMIT
     calls_per_second: Mapping[str, int] = field(default_factory=dict)
@@ -197,6 +199,7 @@ def build(brand: Brand, world: Surroundings, limits: Limits | None = None) -> No
         alarm=alarms,
         ended=world.metrics.redemption,
         open_limit=limits.open_redemptions,
+        hold_limits=limits.open_holds,
         wait_s=limits.redeem_wait_s,
         follow_ms=int(limits.follow_wait_s * 1_000),
     )

@@ -16,6 +16,7 @@ from comity.rpc.tls import ClientTls, ServerTls
 from comity.rpc.tokens import ServerSecret
 from comity.v1.operator_pb2 import NetworkConfig
 from node.build import Brand, Limits
+from node.open_holds import HoldLimits
 from node.programme import ProgrammeFile, read_programme
 from node.settings import NodeSettings, load_settings
 
@@ -62,6 +63,10 @@ class Folder:
             redeem_wait_s=settings.redeem_wait_seconds,
             follow_wait_s=settings.follow_wait_seconds,
             open_redemptions=settings.open_redemptions,
+            open_holds=HoldLimits(
+                per_member=settings.open_holds_per_member,
+                per_acceptor=settings.open_holds_per_acceptor,
+            ),
             batch=settings.batch_limit,
             queue=settings.queue_limit,
             calls_per_second=settings.calls_per_second,

@@ -17,6 +17,7 @@ from comity.errors import (
     AgreementInactive,
     BadStatement,
     Forbidden,
+    LimitExceeded,
     MandateRejected,
     MemberLocked,
 )
@@ -89,7 +90,8 @@ class PlaceHold:
     """An acceptor asks to set a member's points aside.
 
     `quote` and `mandate` are read, and the mandate's signature is verified with the key it
-    names, before the command is made; `account` is whose key that is.
+    names, before the command is made; `account` is whose key that is. `full` says why no further
+    hold may be placed; one that was placed before is answered all the same.
     """
 
     step: ClassVar[Step] = Step.HOLD
@@ -99,6 +101,7 @@ class PlaceHold:
     quote: pb.Quote
     mandate: pb.Mandate
     account: str
+    full: str = ""
 
     @property
     def caller(self) -> str:
@@ -142,6 +145,8 @@ def _prefetch_place(rules: Rules, rows: Rows, commands: Sequence[PlaceHold]) -> 
 
 def _place(rules: Rules, batch: Batch, command: PlaceHold) -> bytes:
     rows, now_us, quote = batch.rows, batch.now_us, command.quote
+    if command.full:
+        raise LimitExceeded(command.full)
     # 1. The agreement, and every figure recomputed from it.
     terms = terms_in_force(rows, quote.agreement_id, quote.agreement_version, quote.issued_at_us)
     quotes.check_figures(quote, terms, network=rules.network)

@@ -25,6 +25,7 @@ from node.driver import OPEN_LIMIT, Driver
 from node.errands import Errands
 from node.feed import WAIT_MS, Feed
 from node.gate import Alarm, Gate
+from node.open_holds import HoldLimits, OpenHolds
 from node.peer_service import PeerService
 from node.peers import CLEARING, Connect, Peers, Roster
 from node.quoting import Quoting
@@ -91,6 +92,7 @@ def join(
     alarm: Alarm,
     ended: Callable[[str], None] = lambda _: None,
     open_limit: int = OPEN_LIMIT,
+    hold_limits: HoldLimits | None = None,
     wait_s: float = WAIT_S,
     follow_ms: int = WAIT_MS,
 ) -> Network:
@@ -150,7 +152,13 @@ def join(
             wait_s=wait_s,
         ),
         peer_service=PeerService(
-            rules=rules, store=store, peers=peers, feed=feed, in_force=in_force, read=read
+            rules=rules,
+            store=store,
+            peers=peers,
+            feed=feed,
+            in_force=in_force,
+            open_holds=OpenHolds(store, clock, hold_limits or HoldLimits()),
+            read=read,
         ),
         recovery=Recovery(
             peers=peers,

@@ -28,6 +28,7 @@ from node.agreements import InForce, Offered
 from node.book import Rules
 from node.feed import Feed
 from node.holds import PlaceHold, read_hold_request
+from node.open_holds import OpenHolds
 from node.peers import Peers
 from node.pledges import NotePledge, check_notice
 from node.redemption_tables import book
@@ -55,6 +56,7 @@ class PeerService:
         peers: Peers,
         feed: Feed,
         in_force: InForce,
+        open_holds: OpenHolds,
         read: Runner,
     ) -> None:
         self._rules = rules
@@ -62,6 +64,7 @@ class PeerService:
         self._peers = peers
         self._feed = feed
         self._in_force = in_force
+        self._open_holds = open_holds
         self._read = read
         self._devices: BoundedCache[str, _Device] = BoundedCache(DEVICES_REMEMBERED)
 
@@ -178,6 +181,7 @@ class PeerService:
                     quote=quote,
                     mandate=mandate,
                     account=device.account,
+                    full=self._open_holds.add(account=device.account, acceptor=acceptor),
                 )
             )
         return commands

@@ -55,6 +55,9 @@ class NodeSettings(BaseSettings):
     max_concurrent_calls: Count = 4_096
     open_redemptions: Count = 16_384
     """Redemptions at this acceptor on their way at once; more are refused."""
+    open_holds_per_member: Count = 256
+    open_holds_per_acceptor: Count = 100_000
+    """Undecided redemptions of a member's points, and of this issuer's points at one acceptor."""
     calls_per_second: dict[str, Count] = {}
     """Calls a second for each kind of caller, where not the default: `{member = 50}`."""
 

@@ -42,6 +42,7 @@ from node.book import NodeBook, Rules
 from node.commands import Enrol, PutReward, RecordPurchase
 from node.gate import Gate, GatedQueue, gated
 from node.network import NETWORK_HANDLERS, Network, join
+from node.open_holds import HoldLimits
 from node.programme import Programme
 from tests.store.clearing_world import NETWORK, World, terms
 
@@ -105,6 +106,7 @@ class Node:
     lines: dict[str, Line] = field(default_factory=dict)
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
     programme_changes: dict[str, Any] = field(default_factory=dict)
+    hold_limits: HoldLimits | None = None
 
     @property
     def signer(self) -> LogSigner:
@@ -175,6 +177,7 @@ class Node:
             random=seeded.Random(f"{self.name} quotes {world.starts}").randbytes,
             read=inline,
             alarm=lambda doing, error: self.alarms.append((doing, error)),
+            hold_limits=self.hold_limits,
             wait_s=2.0,
             follow_ms=200,
         )
