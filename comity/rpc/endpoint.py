@@ -3,7 +3,7 @@
 A call passes these steps, and a method's own code sees only calls which passed them all:
 
  1. find the method; refuse a request that is too large or whose deadline is over
- 2. authenticate: credentials become a caller
+ 2. authenticate: credentials become a caller, unless its address has failed too often
  3. authorise: the table says whether this kind of caller may call this method
  4. limit: the caller's rate and calls in flight
  5. parse, and validate against the limits in the proto
@@ -28,10 +28,10 @@ from structlog.contextvars import bind_contextvars, reset_contextvars
 from structlog.typing import FilteringBoundLogger
 
 from comity.clock import Clock
-from comity.errors import ComityError, Malformed, NotFound, Unavailable
+from comity.errors import ComityError, Malformed, NotFound, Unauthenticated, Unavailable
 from comity.rpc.authorisation import Permissions
 from comity.rpc.caller import Authenticator, Caller, Credentials
-from comity.rpc.limits import CallLimiter
+from comity.rpc.limits import CallLimiter, FailureLimiter
 from comity.rpc.metrics import Metrics
 from comity.validation import validate
 
@@ -69,6 +69,7 @@ class Endpoint:
         log: FilteringBoundLogger,
         metrics: Metrics,
         max_request_bytes: int = MAX_REQUEST_BYTES,
+        failures: FailureLimiter | None = None,
     ) -> None:
         permissions.check_covers(services)
         self._routes = {route.path: route for route in _routes(services)}
@@ -79,6 +80,7 @@ class Endpoint:
         self._log = log
         self._metrics = metrics
         self._max_request_bytes = max_request_bytes
+        self._failures = failures or FailureLimiter(clock)
         self.services = tuple(services)
 
     async def handle(
@@ -130,7 +132,12 @@ class Endpoint:
         if deadline is not None and deadline <= 0:
             raise Unavailable("The call's deadline was over when it arrived; allow more time.")
         # 2. and 3. Who calls, and whether it may.
-        caller = self._authenticate(credentials)
+        self._failures.require(credentials.address)
+        try:
+            caller = self._authenticate(credentials)
+        except Unauthenticated:
+            self._failures.failed(credentials.address)
+            raise
         self._permissions.require(caller, method)
         # 4. How much of the server this caller may take.
         with self._limiter.admit(caller), _logged_under(request_id):
@@ -138,7 +145,12 @@ class Endpoint:
             message = _parse(route.request, request)
             validate(message)
             # 6. The answer.
-            response = await route.call(caller, message)
+            try:
+                response = await route.call(caller, message)
+            except Unauthenticated:
+                # A signature which opens no session counts like a token which is none.
+                self._failures.failed(credentials.address)
+                raise
             if not isinstance(response, route.response):
                 raise TypeError(f"{method} answered with a {type(response).__name__}")
             return response.SerializeToString()

@@ -10,9 +10,11 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from comity.clock import SECOND, Clock
 from comity.errors import Overloaded
+from comity.rpc.bounded import BoundedCache
 from comity.rpc.caller import Caller, CallerKind
 
 
@@ -52,6 +54,52 @@ class _Bucket:
         self.tokens = tokens
         self.at_us = at_us
         self.in_flight = 0
+
+
+FAILURES: Final = CallLimit(per_second=100, burst=1_000, in_flight=1)
+"""Failed authentications from one address, unless set; `in_flight` does not matter here."""
+
+
+class FailureLimiter:
+    """A token bucket for each address from which authentication failed.
+
+    An address that has used it up is refused before its credentials are looked at. One that
+    never failed is not even remembered, so honest callers cost one look into an empty cache.
+    """
+
+    def __init__(
+        self, clock: Clock, limit: CallLimit = FAILURES, *, remembered: int = 10_000
+    ) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._buckets: BoundedCache[str, _Bucket] = BoundedCache(remembered)
+
+    def require(self, address: str) -> None:
+        """Raises Overloaded for an address with too many failures."""
+        bucket = self._buckets.get(address)
+        if bucket is None:
+            return
+        self._refill(bucket)
+        if bucket.tokens < SECOND:
+            raise Overloaded(
+                "Too many calls from your address showed credentials that do not hold; open a "
+                "session with a registered key, a little later."
+            )
+
+    def failed(self, address: str) -> None:
+        """Count one failure."""
+        bucket = self._buckets.get(address)
+        if bucket is None:
+            bucket = _Bucket(self._limit.burst * SECOND, self._clock())
+            self._buckets.put(address, bucket)
+        self._refill(bucket)
+        bucket.tokens = max(0, bucket.tokens - SECOND)
+
+    def _refill(self, bucket: _Bucket) -> None:
+        now_us = self._clock()
+        gained = max(0, now_us - bucket.at_us) * self._limit.per_second
+        bucket.at_us = now_us
+        bucket.tokens = min(self._limit.burst * SECOND, bucket.tokens + gained)
 
 
 class CallLimiter:

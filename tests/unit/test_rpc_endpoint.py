@@ -25,7 +25,7 @@ from comity.rpc.authorisation import Permissions
 from comity.rpc.caller import Authenticator, Caller, CallerKind, Credentials
 from comity.rpc.channel import LocalChannel
 from comity.rpc.endpoint import INTERNAL_TEXT, Endpoint, snake_case
-from comity.rpc.limits import DEFAULT_LIMITS, CallLimit, CallLimiter
+from comity.rpc.limits import DEFAULT_LIMITS, CallLimit, CallLimiter, FailureLimiter
 from comity.rpc.metrics import Metrics
 from tests.echo import ECHO, ODD, SERVICE, SLOW, Echo, EchoItem, EchoRequest, EchoResponse
 from tests.echo import echo_permissions as permitted
@@ -204,3 +204,36 @@ async def test_a_local_channel_carries_bytes_and_raises_what_the_endpoint_raised
 )
 def test_a_method_is_named_like_its_rpc(name: str, snake: str) -> None:
     assert snake_case(name) == snake
+
+
+async def test_an_address_that_fails_too_often_is_refused_before_its_credentials_are_read() -> None:
+    looked_at: list[str] = []
+
+    def doubtful(credentials: Credentials) -> Caller:
+        looked_at.append(credentials.address)
+        if credentials.bearer_token != "good":
+            raise Unauthenticated("The token was not issued by this server; open a session here.")
+        return as_brand(credentials)
+
+    clock = Time()
+    guarded = Endpoint(
+        {SERVICE: Echo()},
+        authenticator=doubtful,
+        permissions=permitted(),
+        limiter=CallLimiter(clock),
+        clock=clock,
+        log=structlog.get_logger(),
+        metrics=Metrics(),
+        failures=FailureLimiter(clock, CallLimit(per_second=1, burst=3, in_flight=1)),
+    )
+    forged = Credentials(bearer_token="forged", address="10.0.0.1")
+    for _ in range(3):
+        with pytest.raises(Unauthenticated):
+            await guarded.handle(ECHO, HELLO, forged)
+    with pytest.raises(Overloaded, match="credentials that do not hold"):
+        await guarded.handle(ECHO, HELLO, forged)
+    assert len(looked_at) == 3
+    # Another address is none the worse for it, and a second later neither is this one.
+    await guarded.handle(ECHO, HELLO, Credentials(bearer_token="good", address="10.0.0.2"))
+    clock.now_us += SECOND
+    await guarded.handle(ECHO, HELLO, Credentials(bearer_token="good", address="10.0.0.1"))
