@@ -2,20 +2,23 @@
 
 A hundred thousand redemptions over the wire would take minutes, so the window is filled by
 clearing's own claim commands, handed to its writer in full batches; the holds in them are not
-written to a brand's log. The closing itself is the operator's RPC through clearing's endpoint,
-with a database on disk.
+written to a brand's log. Each round closes a copy of the filled database. The closing itself is
+the operator's RPC through clearing's endpoint, with a database on disk.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 from bench.measure import Extent, Figure, percentiles_ms
 from clearing.commands import DecideHold
+from comity.errors import NotFound
 from comity.ledger import entries
 from comity.ledger.command import Answer
 from comity.ledger.engine import open_engine
@@ -35,7 +38,8 @@ class Windows:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
-        self._world = World(open_engine(f"sqlite:///{folder / 'clearing.db'}"))
+        self._file = folder / "clearing.db"
+        self._world = World(open_engine(f"sqlite:///{self._file}"))
         self._window = 1
         self._made = 0
 
@@ -44,6 +48,25 @@ class Windows:
         for name in ("grocery", "fuel"):
             await self._world.admit(name, cap_minor=CAP_MINOR)
         await self._world.agree(terms())
+
+    async def copy(self, folder: Path) -> Windows:
+        """The same once more, on a copy of the database, and as warm as after a day's work."""
+        same = object.__new__(Windows)
+        same._file = folder / "clearing.db"
+        with closing(sqlite3.connect(self._file)) as source:
+            source.execute("VACUUM INTO ?", (str(same._file),))
+        same._world = World(open_engine(f"sqlite:///{same._file}"), fresh=False)
+        same._world.brands = self._world.brands
+        same._window, same._made = self._window, self._made
+        for brand in same._world.brands.values():
+            await same._world.pulse(brand)
+        same.fill(BATCH_LIMIT)
+        with suppress(NotFound):
+            # Everything but the writing, so that no statement is prepared for the first time.
+            await same._world.operator.CloseWindow(
+                operator_pb2.CloseWindowRequest(id="no-such-window", window=10**6)
+            )
+        return same
 
     async def close(self, *, decisions: int) -> float:
         """Close the open window, which holds so many; returns the seconds it took."""
@@ -97,18 +120,21 @@ def window_close(folder: Path, extent: Extent) -> list[Figure]:
 
 
 async def _window_close(folder: Path, extent: Extent) -> Figure:
-    windows = Windows(folder / "window_close")
-    await windows.begin()
+    filled = Windows(folder / "window_close")
+    await filled.begin()
     spare_collector()
     count = extent.count(REDEMPTIONS)
-    await windows.close(decisions=0)
+    filled.fill(count - BATCH_LIMIT)
     full: list[float] = []
     empty: list[float] = []
-    for _ in range(extent.rounds):
-        windows.fill(count)
+    for number in range(extent.rounds):
+        place = folder / f"window_close_{number}"
+        place.mkdir()
+        windows = await filled.copy(place)
         full.append(await windows.close(decisions=count))
         empty.append(statistics.median([await windows.close(decisions=0) for _ in range(3)]))
-    windows.stop()
+        windows.stop()
+    filled.stop()
     return Figure(
         name="window_close",
         value=statistics.median(full) * 1_000,
