@@ -6,18 +6,22 @@ checked as far as it has these, and one that has none of them passes with what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, column, func, inspect, select, table
 
-from comity.errors import ComityError
+from comity.errors import ComityError, Malformed
 from comity.ledger.replay import Findings, Replay
+from comity.log.checkpoint import read_checkpoint
+from comity.log.merkle import Frontier, leaf_hash
 from comity.terms.decision_replay import DecisionReplay
 from comity.terms.settlement import check_settlement, digest
 from comity.verify.report import AnyReplay
 from comity.verify.settlement import read_table
+
+PAGE: Final = 4_096
 
 Reading = Callable[[str], AbstractContextManager[None]]
 Key = tuple[Any, ...]
@@ -115,6 +119,30 @@ class _Comparison:
             if any(replayed):
                 self._differs(name, at, None, replayed)
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a table."""
+        return name in self._present
+
+    def pages(self, name: str, columns: tuple[str, ...]) -> Iterator[Any]:
+        """All rows of a table of this ledger in the order of the first column, page by page."""
+        source = table(name, column("ledger"), *map(column, columns))
+        first = source.c[columns[0]]
+        query = (
+            select(*(source.c[one] for one in columns))
+            .where(source.c.ledger == self._ledger)
+            .order_by(first)
+            .limit(PAGE)
+        )
+        last = -1
+        while True:
+            rows: list[Any] = []
+            with self._reading(name):
+                rows += self._connection.execute(query.where(first > last))
+            yield from rows
+            if len(rows) < PAGE:
+                return
+            last = rows[-1][0]
+
     def wrong(self, name: str, text: str) -> None:
         """Write down what is wrong in a table."""
         self._found.add(name, f"In {name}, {text}")
@@ -146,6 +174,35 @@ def _check_brand(compare: _Comparison, replay: Replay) -> None:
         {at: (points,) for at, points in replay.totals.items()},
     )
     compare.sums("postings", ("account", "unit"), parts, balances)
+    _check_mirror(compare)
+
+
+def _check_mirror(compare: _Comparison) -> None:
+    """Clearing's log as this brand mirrors it: its leaves lead to the edge and head stored."""
+    if not compare.has("mirror"):
+        return
+    compare.good["mirror"] = "The entries of clearing's log lead to the head kept."
+    edge = Frontier()
+    for index, body in compare.pages("mirror", ("index", "body")):
+        if index != edge.size:
+            compare.wrong("mirror", f"entry {edge.size} of clearing's log is missing.")
+            return
+        edge.append(leaf_hash(bytes(body)))
+    states = compare.rows("mirror_state", ("origin", "size", "frontier", "note"))
+    if edge.size and not states:
+        compare.wrong("mirror", "there are entries of clearing's log, and no head of it.")
+    for origin, size, frontier, note in states:
+        if size != edge.size or b"".join(edge.hashes) != bytes(frontier):
+            compare.wrong("mirror", f"the {edge.size} entries are not those that were verified.")
+        try:
+            head = read_checkpoint(bytes(note))
+        except Malformed as error:
+            compare.wrong("mirror", f"the head kept is none: {error.message}")
+            continue
+        if head.origin != origin or head.size < size:
+            compare.wrong("mirror", f"the head kept is not one of {origin} with {size} entries.")
+        elif head.size == edge.size and head.root != edge.root():
+            compare.wrong("mirror", "the entries do not lead to the head kept.")
 
 
 def _check_clearing(compare: _Comparison, replay: DecisionReplay) -> None:
@@ -187,7 +244,51 @@ def _check_clearing(compare: _Comparison, replay: DecisionReplay) -> None:
             for one in replay.decisions.values()
         },
     )
+    compare.table(
+        "spans",
+        ("window", "participant"),
+        ("first_seq", "last_seq", "decisions"),
+        _spans(replay),
+    )
+    _check_totals(compare, replay)
     _check_settlements(compare, replay)
+
+
+def _spans(replay: DecisionReplay) -> dict[Key, Values]:
+    """Which of a participant's numbers each window holds."""
+    found: dict[Key, Values] = {}
+    for one in replay.decisions.values():
+        for at, seq in (
+            ((one.window, one.issuer), one.issuer_seq),
+            ((one.window, one.acceptor), one.acceptor_seq),
+        ):
+            first, _, count = found.get(at, (seq, seq, 0))
+            found[at] = (first, seq, count + 1)
+    return found
+
+
+def _check_totals(compare: _Comparison, replay: DecisionReplay) -> None:
+    """What each window moved, by the sums kept while it was open, and by the log."""
+    names = ("window", "participant", "currency")
+    parts = ("in_minor", "out_minor", "fees_minor", "drift_minor")
+    rows = compare.rows("totals", (*names, *parts))
+    left = {(window, *at): net for window, nets in replay.nets.items() for at, net in nets.items()}
+    if rows or left:
+        compare.good.setdefault("totals", f"{len(rows)} sums move what the log moves.")
+    for window, participant, currency, came, went, fees, drift in rows:
+        moved = came - went - fees + drift
+        replayed = left.pop((window, participant, currency), 0)
+        if moved != replayed:
+            compare.wrong(
+                "totals",
+                f"window {window} moves {moved} {currency} for {participant}, in the log "
+                f"{replayed}.",
+            )
+    for (window, participant, currency), net in left.items():
+        if net and compare.has("totals"):
+            compare.wrong(
+                "totals", f"window {window} has no {currency} for {participant}, the log {net}."
+            )
 
 
 def _check_settlements(compare: _Comparison, replay: DecisionReplay) -> None:

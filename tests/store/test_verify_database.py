@@ -328,6 +328,8 @@ async def test_clearings_honest_database_passes_every_check(
         ("participants", "seq = seq + 1"),
         ("decisions", "amount_minor = amount_minor + 1"),
         ("decisions", "issuer_seq = issuer_seq + 100"),
+        ("spans", "last_seq = last_seq + 1, decisions = decisions + 1"),
+        ("totals", "in_minor = in_minor + 1"),
     ],
 )
 async def test_a_changed_row_of_clearing_names_its_table(

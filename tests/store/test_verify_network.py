@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+from sqlalchemy import text
+
+from comity.ledger.engine import writer
 from comity.v1 import merchant_pb2
 from comity.verify.database import snapshot
 from comity.verify.network import network
@@ -43,3 +47,27 @@ async def test_redeemed_and_reversed_in_part_every_book_agrees() -> None:
         assert failed(report.checks) == {}, report.subject
     assert {check.name for check in reports[-1].checks} == {"I4", "I7", "I12", "I13"}
     assert reports[-1].figures == {"brands": 2, "decisions": 3}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE mirror SET body = x'00' WHERE \"index\" = 3",
+        'DELETE FROM mirror WHERE "index" = 3',
+        'DELETE FROM mirror WHERE "index" = (SELECT max("index") FROM mirror)',
+        "UPDATE mirror_state SET note = (SELECT note FROM checkpoints LIMIT 1)",
+        "UPDATE mirror_state SET size = size - 1, applied = 0",
+    ],
+)
+async def test_a_changed_mirror_of_clearings_log_is_noticed(change: str) -> None:
+    world, grocery, _, alice, _ = await pair()
+    try:
+        await alice.buy()
+        await world.settled()
+    finally:
+        await world.close()
+    with writer(grocery.engine).begin() as connection:
+        connection.execute(text(change))
+    with grocery.engine.connect() as connection:
+        report = snapshot(connection)
+    assert failed(report.checks).keys() == {"mirror"}
