@@ -145,13 +145,19 @@ class RedemptionDesk:
         self, caller: Caller, request: merchant_pb2.RecordPartnerPurchaseRequest
     ) -> merchant_pb2.RecordPartnerPurchaseResponse:
         """Pledge to pay for points that a member of another brand earns here."""
-        terms = self._in_force.terms(
-            issuer=request.issuer,
-            acceptor=self._rules.participant,
-            kind=ACCRUAL,
-            at_us=self._clock(),
-        )
         redemption_id = self._quoting.pledge_id(request.purchase_id)
+        # Who repeats a sale gets its answer, though the agreement may have ended since.
+        made = await self._rows(pledges, ("redemption_id",), (redemption_id,))
+        if made:
+            agreed = (made[0]["agreement_id"], made[0]["agreement_version"])
+        else:
+            terms = self._in_force.terms(
+                issuer=request.issuer,
+                acceptor=self._rules.participant,
+                kind=ACCRUAL,
+                at_us=self._clock(),
+            )
+            agreed = (terms.agreement_id, terms.version)
         answer = await self._peers.submit(
             PledgeAccrual(
                 purchase_id=request.purchase_id,
@@ -160,8 +166,8 @@ class RedemptionDesk:
                 account=request.account,
                 currency=request.amount.currency,
                 minor=request.amount.minor,
-                agreement_id=terms.agreement_id,
-                agreement_version=terms.version,
+                agreement_id=agreed[0],
+                agreement_version=agreed[1],
             )
         )
         row = await self._pledge(redemption_id)

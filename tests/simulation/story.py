@@ -18,15 +18,15 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from comity.errors import ComityError, Refused, rebuild
+from comity.errors import ComityError, Conflict, NotFound, Refused, rebuild
 from comity.ledger.steps import Moment, Step
-from comity.v1 import entry_pb2, member_pb2
+from comity.v1 import common_pb2, entry_pb2, member_pb2
 from tests.simulation.books import Books
 from tests.simulation.hosts import Host, Trap
 from tests.simulation.identities import CLEARING
 from tests.simulation.network import Weather
 from tests.simulation.people import Member, Wanted, euro, insist
-from tests.world import BRANDS, COFFEE, TICKET, World, play
+from tests.world import BRANDS, COFFEE, TICKET, World, play, terms
 
 STORM_S: Final = 45.0
 ACTIONS: Final = 34
@@ -65,6 +65,10 @@ AT_BRANDS: Final = (
     Step.MIRROR,
     Step.ACK,
     Step.HEARD,
+    Step.PROPOSE,
+    Step.OFFER,
+    Step.ACCEPT,
+    Step.TERMINATE,
 )
 MOMENTS: Final[Sequence[Moment]] = ("before", "after")
 
@@ -80,6 +84,8 @@ class Story:
         self.delivered: list[tuple[Member, Wanted]] = []
         self.counts: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
+        self.agreeing: set[frozenset[str]] = set()
+        self.versions: Counter[tuple[str, str]] = Counter()
         self._until: dict[str, float] = {}
 
     async def tell(self) -> None:
@@ -356,6 +362,43 @@ async def cap(story: Story) -> None:
     await insist(lambda: operator.set_cap(id=name, participant=brand, net_debit_cap=limit))
 
 
+async def renew(story: Story) -> None:
+    """Two brands agree anew; now and then one of them ends it again."""
+    issuer, acceptor = story.draw.sample(BRANDS, 2)
+    pair = frozenset((issuer, acceptor))
+    if pair in story.agreeing:
+        return
+    story.agreeing.add(pair)
+    managers = story.world.managers
+    version = story.versions[issuer, acceptor] = story.versions[issuer, acceptor] + 1
+    price = common_pb2.Ratio(numerator=story.draw.randrange(1, 9), denominator=5)
+    wanted = terms(issuer, acceptor, version=version + 1, price=price)
+    names = [story.world.new_id("agree") for _ in range(3)]
+    await insist(lambda: managers[issuer].client.propose_agreement(id=names[0], terms=wanted))
+    await _once_known(
+        lambda: managers[acceptor].client.accept_agreement(
+            id=names[1], agreement_id=wanted.agreement_id, version=wanted.version
+        )
+    )
+    if story.draw.random() < 0.3:
+        await _once_known(
+            lambda: managers[acceptor].client.terminate_agreement(
+                id=names[2], agreement_id=wanted.agreement_id, version=wanted.version
+            )
+        )
+    story.agreeing.remove(pair)
+
+
+async def _once_known(ask: Callable[[], Awaitable[None]]) -> None:
+    """Ask until what it is about has arrived there."""
+    while True:
+        try:
+            await insist(ask)
+            return
+        except (NotFound, Conflict):
+            await asyncio.sleep(1)
+
+
 DEEDS: Final[Sequence[Deed]] = (
     *(redeem,) * 10,
     *(purchase,) * 4,
@@ -368,6 +411,7 @@ DEEDS: Final[Sequence[Deed]] = (
     suspend,
     cap,
     enrol,
+    renew,
 )
 
 

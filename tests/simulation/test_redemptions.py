@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from comity.errors import AgreementInactive
 from comity.v1 import member_pb2
 from tests.simulation.people import euro
-from tests.world import TICKET, World, play
+from tests.world import TICKET, World, play, terms
 
 FAILED = member_pb2.REDEMPTION_STATE_FAILED
 
@@ -31,5 +34,21 @@ def test_a_debt_is_paid_once_when_a_release_gives_back_several_lots() -> None:
         await world.finish()
         balance = await alice.balance()
         assert (balance.available, balance.held, balance.debt) == (0, 0, 0)
+
+    play(story)
+
+
+def test_a_partner_sale_is_answered_alike_after_its_agreement_has_ended() -> None:
+    async def story(world: World) -> None:
+        alice = await world.enrol("grocery", "alice")
+        first = await world.partner_purchase(alice, "fuel", 300, "sale")
+        agreement_id = terms("grocery", "fuel").agreement_id
+        manager = world.managers["fuel"].client
+        await manager.terminate_agreement(id="end", agreement_id=agreement_id, version=1)
+        await world.quiet()
+        with pytest.raises(AgreementInactive):
+            await world.partner_purchase(alice, "fuel", 300, "another")
+        assert await world.partner_purchase(alice, "fuel", 300, "sale") == first
+        await world.finish()
 
     play(story)
