@@ -112,10 +112,10 @@ class Story:
             host.skew_us = draw.randrange(-1_500_000, 1_500_000)
         world.weather(
             Weather(
-                lost=draw.uniform(0.01, 0.1),
-                repeated=draw.uniform(0.01, 0.1),
+                lost=draw.uniform(0.03, 0.1),
+                repeated=draw.uniform(0.04, 0.12),
                 delay_s=draw.uniform(0.005, 0.05),
-                slow=draw.uniform(0.02, 0.1),
+                slow=draw.uniform(0.03, 0.1),
                 slow_s=draw.uniform(1.0, 6.0),
                 dropped=0.5,
             )
