@@ -48,7 +48,7 @@ class Sweep:
         self._clock = clock
         self._read = read
         self._grace_us = grace_us
-        self._written_at = ledger.head().size
+        self._written_at = _last_said(ledger)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -84,3 +84,9 @@ class Sweep:
     def _heard(self, key: Key) -> bool:
         """Whether both brands have been heard since the start; the others wait."""
         return self._liveness.has_heard(*key[:2])
+
+
+def _last_said(ledger: LedgerStore) -> int:
+    """The log's size if it ends with HEADS; otherwise 0: the process died before it wrote one."""
+    size = ledger.head().size
+    return size if size and ledger.entry(size - 1).kind == "heads" else 0

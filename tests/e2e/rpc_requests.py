@@ -1,17 +1,14 @@
 """One valid request for every RPC, against a network in which everything has happened once.
 
-`REQUESTS` is the table: the RPC, where it is called and by whom, and what to send. Reads may be
-sent any number of times; a write takes effect when it is first sent, and a write which carries an
-id is answered alike when it is sent again.
+`REQUESTS` is the table: the RPC, where it is called and by whom, and what to send. A write takes
+effect when it is first sent; one which carries an id is answered alike when it is sent again.
 """
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import sqlite3
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -20,12 +17,10 @@ from google.protobuf.message import Message
 
 import node.init
 from cli.demo.network import free_ports
-from cli.demo.patience import patiently
 from comity.client.member import enrol_message
 from comity.client.session import key_name
 from comity.clock import system_clock
 from comity.keys import SigningKey
-from comity.ledger import entries, statements
 from comity.rpc.tokens import challenge_message
 from comity.v1 import (
     clearing_pb2,
@@ -35,61 +30,13 @@ from comity.v1 import (
     operator_pb2,
     peer_pb2,
 )
-from comity.v1.common_pb2 import HeadExchange, Money, Statement
+from comity.v1.common_pb2 import HeadExchange
 from comity.v1.entry_pb2 import PARTICIPANT_STATUS_ACTIVE
-from comity.v1.member_pb2 import Redemption
 from comity.v1.merchant_pb2 import Purchase
-from comity.wallet.offers import Offer
 from comity.wallet.pending import consent
-from tests.e2e import crash_scenes, crash_stage
-from tests.e2e.crash_stage import ACCEPTOR, CLEARING, CURRENCY, ISSUER, REWARD, Stage
-from tests.e2e.rpc_callers import Callers
-
-MINE: Final = "agr_main"
-TO_END: Final = "agr_to_end"
-OFFERED: Final = "agr_offered"
-PURCHASE: Final = "sale-to-refund"
-
-
-@dataclass(slots=True, kw_only=True)
-class Cast:
-    """What has happened, for requests to name."""
-
-    stage: Stage
-    callers: Callers
-    offer: Offer
-    redemption: Redemption
-    """A delivered redemption of the stage's member, whose voucher nobody has used."""
-    used: str
-    """The code of a voucher that a till has taken."""
-    fresh: str
-    """The code of one that no till has taken yet."""
-    second_device: SigningKey
-    departing: SigningKey
-    """The key of a till of the acceptor that is to be taken away."""
-    stranger: str
-    """The account at the issuer of a member who does nothing."""
-    leaving: str
-    """The account of another one, who wants to be forgotten."""
-    shown: dict[tuple[str, str], Statement] = field(default_factory=dict)
-    """Statements by log and kind of entry."""
-    pledge_salt: bytes = b""
-
-    @property
-    def account(self) -> str:
-        return self.stage.account(ISSUER)
-
-    @property
-    def key(self) -> SigningKey:
-        return self.callers.staff[ISSUER, "member"]
-
-    def origin(self, name: str) -> str:
-        return self.stage.network.origin(name)
-
-    def statement(self, receipt: int) -> Statement:
-        """The redemption's HOLD, DECISION or DELIVERY."""
-        return statements.from_tlog_proof(self.redemption.receipt[receipt])
-
+from tests.e2e import crash_stage
+from tests.e2e.crash_stage import ACCEPTOR, CLEARING, ISSUER, REWARD
+from tests.e2e.rpc_cast import OFFERED, PURCHASE, TO_END, Cast, an_offer, euro
 
 Build = Callable[[Cast], Awaitable[Message]]
 
@@ -109,94 +56,7 @@ class Request:
         return self.rpc.rpartition(".")[2]
 
 
-# --- setting the scene ----------------------------------------------------------------------
-
-
-async def cast_in(stage: Stage) -> Cast:
-    """Let everything happen once: purchases, redemptions, a pledge, a settlement."""
-    callers = await Callers.made(stage)
-    await crash_scenes.settle(stage)
-    used = stage.vouchers.pop()
-    await stage.acceptor.use_voucher(id="taken", code=used)
-    await crash_scenes.partner(stage)
-    await crash_scenes.reward(stage)
-    offer = await _offer(stage)
-    redemption = (await stage.wallet.redeem(offer)).redemption
-    second = SigningKey.generate(secrets.token_bytes)
-    member = stage.wallet.member(stage.brands[ISSUER])
-    await member.add_device(id="second", key=second, origin=stage.brands[ISSUER].origin)
-    await stage.issuer.record_purchases(
-        [Purchase(purchase_id=PURCHASE, account=stage.account(ISSUER), amount=_euro(900))]
-    )
-    await crash_stage.found_agreement(
-        stage,
-        crash_stage.terms(TO_END, issuer=ACCEPTOR, acceptor=ISSUER),
-        proposer=ISSUER,
-        accepter=ACCEPTOR,
-    )
-    departing = SigningKey.generate(secrets.token_bytes)
-    await stage.network.add_staff(ACCEPTOR, role="till", name="till-old", key=departing)
-    cast = Cast(
-        stage=stage,
-        callers=callers,
-        offer=offer,
-        redemption=redemption,
-        used=used,
-        fresh=stage.vouchers.pop(),
-        second_device=second,
-        departing=departing,
-        stranger=await _newcomer(stage),
-        leaving=await _newcomer(stage),
-    )
-    for name in (ISSUER, ACCEPTOR, CLEARING):
-        await _collect(cast, name)
-    offered = crash_stage.terms(OFFERED, issuer=ACCEPTOR, acceptor=ISSUER)
-    await stage.issuer.propose_agreement(id=f"propose-{OFFERED}", terms=offered)
-    with sqlite3.connect(f"file:{stage.network.home(ACCEPTOR)}/node.db?mode=ro", uri=True) as db:
-        (cast.pledge_salt,) = db.execute("select salt from pledges").fetchone()
-    return cast
-
-
-async def _offer(stage: Stage) -> Offer:
-    return await stage.wallet.quote(
-        issuer=stage.brands[ISSUER], acceptor=stage.brands[ACCEPTOR], reward_id=REWARD
-    )
-
-
-async def _newcomer(stage: Stage) -> str:
-    guest = stage.wallet.guest(stage.brands[ISSUER])
-    answer = await guest.enrol(
-        id=f"enr-{secrets.token_hex(8)}",
-        key=SigningKey.generate(secrets.token_bytes),
-        origin=stage.brands[ISSUER].origin,
-    )
-    return str(answer.account)
-
-
-async def _collect(cast: Cast, name: str) -> None:
-    """The last, and the first, statement of each kind of entry of a log, as auditors get them."""
-    place, service = f"{name}/public", "comity.v1.LogService"
-    read = log_pb2.ReadEntriesRequest(limit=4096).SerializeToString()
-    answer = await cast.callers.send(place, "auditor", f"{service}/ReadEntries", read)
-    found: dict[str, tuple[int, bytes]] = {}
-    for index, one in enumerate(log_pb2.ReadEntriesResponse.FromString(answer).entries):
-        kind = entries.kind(entries.decode(one.entry))
-        found.setdefault(f"first {kind}", (index, one.entry))
-        found[kind] = index, one.entry
-    for kind, (index, data) in found.items():
-        prove = log_pb2.ProveInclusionRequest(index=index).SerializeToString()
-        answer = await cast.callers.send(place, "anonymous", f"{service}/ProveInclusion", prove)
-        proof = log_pb2.ProveInclusionResponse.FromString(answer)
-        cast.shown[name, kind] = statements.make(
-            data, index=index, hashes=proof.hashes, checkpoint=proof.checkpoint
-        )
-
-
 # --- requests which take some making --------------------------------------------------------
-
-
-def _euro(minor: int) -> Money:
-    return Money(currency=CURRENCY, minor=minor)
 
 
 def heads() -> HeadExchange:
@@ -234,7 +94,7 @@ async def _open_session(cast: Cast) -> Message:
 
 async def redeem(cast: Cast) -> member_pb2.RedeemRequest:
     """A redemption which nobody has asked for yet."""
-    offer = await _offer(cast.stage)
+    offer = await an_offer(cast.stage)
     return consent(offer, key=cast.key, max_points=offer.points, not_after_us=offer.expires_at_us)
 
 
@@ -284,7 +144,7 @@ def _admission(cast: Cast) -> Message:
     asked = json_format.Parse(
         (home / "request.json").read_text("utf-8"), operator_pb2.AdmitParticipantRequest()
     )
-    asked.caps.append(_euro(10))
+    asked.caps.append(euro(10))
     return asked
 
 
@@ -301,7 +161,7 @@ def _reward() -> member_pb2.Reward:
         title="A plate",
         kind=member_pb2.REWARD_KIND_VOUCHER,
         price_points=50,
-        retail=_euro(60),
+        retail=euro(60),
         stock=5,
         active=True,
     )
@@ -425,8 +285,8 @@ _ISSUING = _rows(
         _fixed(
             lambda cast: merchant_pb2.RecordPurchasesRequest(
                 purchases=[
-                    Purchase(purchase_id="sale-one", account=cast.account, amount=_euro(300)),
-                    Purchase(purchase_id="sale-two", account=cast.account, amount=_euro(400)),
+                    Purchase(purchase_id="sale-one", account=cast.account, amount=euro(300)),
+                    Purchase(purchase_id="sale-two", account=cast.account, amount=euro(400)),
                 ]
             )
         ),
@@ -436,7 +296,7 @@ _ISSUING = _rows(
         "till",
         _fixed(
             merchant_pb2.RefundPurchaseRequest(
-                id="refund", purchase_id=PURCHASE, cumulative=_euro(100)
+                id="refund", purchase_id=PURCHASE, cumulative=euro(100)
             )
         ),
     ),
@@ -478,7 +338,7 @@ _ACCEPTING = _rows(
                 purchase_id="partner-sale",
                 issuer=ISSUER,
                 account=cast.account,
-                amount=_euro(300),
+                amount=euro(300),
             )
         ),
     ),
@@ -690,7 +550,7 @@ _OPERATOR = _rows(
         "operator",
         _fixed(
             operator_pb2.SetCapRequest(
-                id="cap", participant=ISSUER, net_debit_cap=_euro(crash_stage.CAP_MINOR)
+                id="cap", participant=ISSUER, net_debit_cap=euro(crash_stage.CAP_MINOR)
             )
         ),
     ),
@@ -738,12 +598,3 @@ REQUESTS: Final[tuple[Request, ...]] = (
     *_CLEARING,
     *_OPERATOR,
 )
-
-
-async def until_quiet(cast: Cast) -> dict[str, int]:
-    """The sizes of the logs, once nothing in the background adds to them."""
-    sizes: dict[str, int] = {}
-    while (now := await patiently(cast.callers.sizes)) != sizes:
-        sizes = now
-        await asyncio.sleep(1.5)
-    return sizes

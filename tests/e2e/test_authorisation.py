@@ -23,7 +23,8 @@ from comity.rpc.authorisation import permissions
 from comity.rpc.caller import CallerKind
 from tests.e2e.crash_stage import ACCEPTOR, CLEARING, ISSUER, stage_at
 from tests.e2e.rpc_callers import NO_HANDSHAKE, PLACES, Outsider, kinds_at, outsiders_at
-from tests.e2e.rpc_requests import REQUESTS, Cast, cast_in, until_quiet
+from tests.e2e.rpc_cast import Cast, cast_in, until_quiet
+from tests.e2e.rpc_requests import REQUESTS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
