@@ -746,7 +746,7 @@ class ProposeAgreementRequest(_message.Message):
     id: _builtins.str
     @_builtins.property
     def terms(self) -> _common_pb2.AgreementTerms:
-        """This brand is issuer or acceptor in it. An empty salt is filled in."""
+        """This brand is issuer or acceptor in it; the salt is 16 random bytes of its making."""
 
     def __init__(
         self,
