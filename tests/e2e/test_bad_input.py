@@ -7,6 +7,7 @@ expired, is somebody else's, was used before, or carries a signature that is not
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
@@ -15,7 +16,7 @@ import pytest
 import pytest_asyncio
 from google.protobuf.message import Message
 
-from comity.errors import BY_CODE, Unavailable
+from comity.errors import BY_CODE, NotHeard, Unavailable
 from comity.rpc.authorisation import permissions
 from comity.v1 import clearing_pb2
 from comity.v1.common_pb2 import Failure, HeadExchange, Statement
@@ -84,7 +85,20 @@ async def everything(cast: Cast) -> dict[str, Any]:
 
 
 async def refused(cast: Cast, request: Request, data: bytes, *, who: str = "") -> tuple[str, str]:
-    """The code and the field which a request is refused with, whole or in one of its items."""
+    """The code and the field which a request is refused with, whole or in one of its items.
+
+    NOT_HEARD decides nothing: clearing waits until a brand has linked a head that the test showed.
+    """
+    found = await _refused_once(cast, request, data, who=who)
+    for _ in range(30):
+        if found[0] != NotHeard.code:
+            break
+        await asyncio.sleep(1.0)
+        found = await _refused_once(cast, request, data, who=who)
+    return found
+
+
+async def _refused_once(cast: Cast, request: Request, data: bytes, *, who: str) -> tuple[str, str]:
     place, caller = request.place, who or request.who
     error = await cast.callers.refusal(place, caller, request.rpc, data)
     if error is not None:
