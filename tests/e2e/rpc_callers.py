@@ -6,6 +6,8 @@ over TLS which sends bytes as they are, so that what no client of ours would sen
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from comity import keys
 from comity.client.connection import Server, connect, connect_peer, new_request_id
 from comity.client.session import Session, SessionChannel
 from comity.clock import MINUTE, Clock, system_clock
-from comity.errors import ComityError
+from comity.errors import ComityError, NotHeard, Overloaded
 from comity.keys import SigningKey
 from comity.rpc import authority, tls
 from comity.rpc.authority import Authority
@@ -32,6 +34,8 @@ from comity.rpc.tokens import ServerSecret, TokenIssuer
 from comity.v1.log_pb2 import GetCheckpointRequest, GetCheckpointResponse
 from tests.e2e.crash_stage import ACCEPTOR, CLEARING, ISSUER, Stage
 
+TRIES: Final = 60
+TRY_EVERY_S: Final = 0.5
 ORGANISATIONS: Final = (ISSUER, ACCEPTOR, CLEARING)
 PLACES: Final = tuple(f"{name}/{kind}" for name in ORGANISATIONS for kind in ("peer", "public"))
 
@@ -113,10 +117,16 @@ class Callers:
     async def send(
         self, place: str, who: str | Outsider, rpc: str, request: bytes, *, timeout: float = 20.0
     ) -> bytes:
-        """The answer to `comity.v1.<Service>/<Rpc>`; raises the ComityError it was refused with."""
+        """The answer to `comity.v1.<Service>/<Rpc>`; raises the ComityError it was refused with.
+
+        A caller that was too quick for its limit, or for a link between two logs, asks again.
+        """
         call = self.channel(place, who).unary_unary(f"/{rpc}", _as_it_is, _as_it_is)
-        answer: bytes = await call(request, timeout=timeout)
-        return answer
+        for _ in range(TRIES):
+            with contextlib.suppress(Overloaded, NotHeard):
+                return bytes(await call(request, timeout=timeout))
+            await asyncio.sleep(TRY_EVERY_S)
+        return bytes(await call(request, timeout=timeout))
 
     async def refusal(
         self, place: str, who: str | Outsider, rpc: str, request: bytes

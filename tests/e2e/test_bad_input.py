@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from google.protobuf.message import Message
 
+from cli.demo.patience import patiently
 from comity.errors import BY_CODE, NotHeard, Unavailable
 from comity.rpc.authorisation import permissions
 from comity.v1 import clearing_pb2
@@ -79,7 +80,7 @@ async def everything(cast: Cast) -> dict[str, Any]:
             )
     seen["participants"] = [
         (one.participant, one.status, list(one.positions), list(one.caps))
-        for one in await cast.stage.network.operator.list_participants()
+        for one in await patiently(cast.stage.network.operator.list_participants)
     ]
     return seen
 
