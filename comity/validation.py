@@ -8,8 +8,10 @@ means beside another is not looked at here.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
+from itertools import count
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -20,6 +22,9 @@ from comity.v1 import limits_pb2
 
 MAX_BYTES = 65_536
 MAX_ITEMS = 1_024
+
+_UTF8_MOST = 4
+"""Bytes that one character takes at most."""
 
 _TEXT = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 _MESSAGE = (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_GROUP)
@@ -44,12 +49,19 @@ class _Violation(Exception):
 
 
 class _Plan:
-    """The checks of one message type."""
+    """The checks of one message type: plain values first, then what may lead further in.
 
-    __slots__ = ("fields", "oneofs")
+    A range beside a check says which values, or sizes, keep the rule for certain, so that most
+    values need no call; the check decides about the others and finds the words.
+    """
+
+    __slots__ = ("numbers", "oneofs", "others", "sized")
 
     def __init__(self) -> None:
-        self.fields: list[tuple[str, bool, bool, Check]] = []
+        self.numbers: list[tuple[str, float, float, Check]] = []
+        self.sized: list[tuple[str, int, int, Check]] = []
+        """Strings, bytes, and lists whose items are not looked at."""
+        self.others: list[tuple[str, bool, bool, Check]] = []
         """Name; whether presence is tracked; whether it must be present; the check."""
         self.oneofs: list[tuple[str, bool, dict[str, Check]]] = []
         """Name; whether a member must be set; the check of each member."""
@@ -76,25 +88,30 @@ class Validator:
         plan = self._plans.get(message.DESCRIPTOR)
         if plan is None:
             plan = self._compile(message.DESCRIPTOR)
-        for name, has_presence, required, check in plan.fields:
-            if has_presence and not message.HasField(name):
-                if required:
-                    raise _Violation("must be set", name)
-                continue
-            try:
-                check(getattr(message, name))
-            except _Violation as violation:
-                raise violation.under(name) from None
-        for name, required, members in plan.oneofs:
-            member = message.WhichOneof(name)
-            if member is None:
-                if required:
-                    raise _Violation("must have one of its members set", name)
-                continue
-            try:
-                members[member](getattr(message, member))
-            except _Violation as violation:
-                raise violation.under(member) from None
+        name = ""
+        try:
+            for name, low, high, check in plan.numbers:
+                value = getattr(message, name)
+                if not low <= value <= high:
+                    check(value)
+            for name, least, most, check in plan.sized:
+                value = getattr(message, name)
+                if not least <= len(value) <= most:
+                    check(value)
+            for name, has_presence, required, check in plan.others:
+                if not has_presence or message.HasField(name):
+                    check(getattr(message, name))
+                elif required:
+                    raise _Violation("must be set")
+            for name, required, members in plan.oneofs:
+                member = message.WhichOneof(name)
+                if member is not None:
+                    name = member
+                    members[member](getattr(message, member))
+                elif required:
+                    raise _Violation("must have one of its members set")
+        except _Violation as violation:
+            raise violation.under(name) from None
 
     def _compile(self, descriptor: Descriptor) -> _Plan:
         plan = self._plans[descriptor] = _Plan()
@@ -107,12 +124,47 @@ class Validator:
             if oneof is not None and not oneof.name.startswith("_"):
                 oneofs.setdefault(oneof.name, {})[field.name] = check or _any
             elif check is not None or limits.required:
-                plan.fields.append((field.name, field.has_presence, limits.required, check or _any))
+                _sort(plan, field, limits, check or _any, walk)
         for oneof in descriptor.oneofs:
             if oneof.name in oneofs:
                 required = oneof.GetOptions().Extensions[limits_pb2.required_oneof]
                 plan.oneofs.append((oneof.name, required, oneofs[oneof.name]))
         return plan
+
+
+def _sort(
+    plan: _Plan, field: FieldDescriptor, limits: limits_pb2.FieldLimits, check: Check, walk: Check
+) -> None:
+    """Put the check of a field where it costs least."""
+    name, present = field.name, field.has_presence
+    bare = walk is _any and field.is_repeated and field.type in _MESSAGE and not _is_map(field)
+    if bare:
+        plan.sized.append((name, *_counts(limits), check))
+    elif present or field.is_repeated:
+        plan.others.append((name, present, limits.required, check))
+    elif field.type in _TEXT:
+        plan.sized.append((name, *_certain_sizes(field, limits), check))
+    else:
+        plan.numbers.append((name, *_certain_numbers(field, limits), check))
+
+
+def _certain_sizes(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> tuple[int, int]:
+    """Lengths, in characters or bytes, at which every value keeps the rule."""
+    if limits.prefix or limits.pattern:
+        return 1, 0
+    least, most = _sizes(limits)
+    widest = 1 if field.type == FieldDescriptor.TYPE_BYTES else _UTF8_MOST
+    return max(least, int(limits.required)), most // widest
+
+
+def _certain_numbers(field: FieldDescriptor, limits: limits_pb2.FieldLimits) -> tuple[float, float]:
+    """Between which numbers every value keeps the rule."""
+    low = limits.min if limits.HasField("min") else -math.inf
+    high = limits.max if limits.HasField("max") else math.inf
+    if field.enum_type is not None:
+        known = field.enum_type.values_by_number
+        low, high = 0, next(number for number in count() if number not in known) - 1
+    return (max(low, 1) if limits.required else low), high
 
 
 validate = Validator().validate
@@ -160,8 +212,7 @@ def _item_check(
 
 
 def _text_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits, *, item: bool) -> Check:
-    most = limits.exact_len or limits.max_len or MAX_BYTES
-    least = limits.exact_len or limits.min_len
+    least, most = _sizes(limits)
     exact, prefix, required = limits.exact_len, limits.prefix, limits.required
     pattern = re.compile(limits.pattern) if limits.pattern else None
 
@@ -185,6 +236,12 @@ def _text_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits, *, item:
     if (prefix or pattern) and field.type == FieldDescriptor.TYPE_BYTES:
         raise ValueError(f"{field.full_name}: prefix and pattern are for strings")
     return check
+
+
+def _sizes(limits: limits_pb2.FieldLimits) -> tuple[int, int]:
+    """How many bytes a text has at least, unless it is absent, and at most."""
+    least = limits.exact_len or limits.min_len
+    return least, limits.exact_len or limits.max_len or MAX_BYTES
 
 
 def _size_rule(exact: int, least: int, most: int, size: int) -> str:
@@ -271,9 +328,13 @@ def _map_check(field: FieldDescriptor, limits: limits_pb2.FieldLimits, walk: Che
     return check
 
 
+def _counts(limits: limits_pb2.FieldLimits) -> tuple[int, int]:
+    """How many items a list or map has at least and at most."""
+    return max(limits.min_items, int(limits.required)), limits.max_items or MAX_ITEMS
+
+
 def _count_check(limits: limits_pb2.FieldLimits) -> Check:
-    least = max(limits.min_items, int(limits.required))
-    most = limits.max_items or MAX_ITEMS
+    least, most = _counts(limits)
 
     def check(values: Any) -> None:
         if not least <= len(values) <= most:
