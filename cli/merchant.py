@@ -225,7 +225,7 @@ async def partner_purchase(
 @command(
     voucher,
     "check",
-    example="comity merchant voucher check 7K3M-9QXA",
+    example="comity merchant voucher check 7K3M-9QXA-01XA-V4HT-Y",
 )
 async def check_voucher(
     code: Annotated[str, typer.Argument(help="The code on the voucher.")],
@@ -245,7 +245,7 @@ async def check_voucher(
     )
 
 
-@command(voucher, "use", example="comity merchant voucher use 7K3M-9QXA")
+@command(voucher, "use", example="comity merchant voucher use 7K3M-9QXA-01XA-V4HT-Y")
 async def use_voucher(
     code: Annotated[str, typer.Argument(help="The code on the voucher.")],
     write_id: Id = None,

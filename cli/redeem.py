@@ -13,6 +13,7 @@ from cli.failures import UNDECIDED
 from cli.member import Ca, ServerName, app
 from cli.options import DEFAULT_WALLET, Json, Wallet, Yes
 from cli.purse import brand_at, open_wallet, paying
+from comity.errors import NotFound
 from comity.v1.common_pb2 import Money as MoneyMessage
 from comity.wallet.offers import Offer, money_json
 from comity.wallet.receipts import STATES, Receipt
@@ -248,6 +249,23 @@ def receipts(wallet: Wallet = DEFAULT_WALLET, as_json: Json = False) -> None:
     ]
     columns = ("redemption", "state", "vouchers", "folder")
     output.emit([receipt_facts(one) for one in found], as_json, lambda: output.table(columns, rows))
+
+
+@command(
+    app,
+    "vouchers",
+    example="comity member vouchers rdm_00112233445566778899aabbccddeeff",
+)
+def vouchers(
+    redemption_id: RedemptionId,
+    wallet: Wallet = DEFAULT_WALLET,
+    as_json: Json = False,
+) -> None:
+    """Print the codes which a redemption's receipt holds, one a line: what the till asks for."""
+    codes = open_wallet(wallet).store.receipt(redemption_id).vouchers
+    if not codes:
+        raise NotFound(f"{redemption_id} gave no voucher; `comity member receipts` lists yours.")
+    output.emit(list(codes), as_json, lambda: output.say("\n".join(codes)))
 
 
 def _report(outcome: Outcome, as_json: bool) -> None:

@@ -1,8 +1,10 @@
 """Vouchers: codes that a till accepts once.
 
-A code is 80 random bits in Crockford's base 32 (https://www.crockford.com/base32.html) with that
-page's check symbol, in groups of four: `7ZQK-9M2C-01XA-V4HT-R`. People may type it in any case,
-with or without hyphens, with O for 0 and I or L for 1; a typing error does not reach the ledger.
+A code is a number of 80 random bits in Crockford's base 32 (https://www.crockford.com/base32.html)
+with that page's check symbol, in groups of four: `7ZQK-9M2C-01XA-V4HT-F`. Four of the 37 check
+symbols are no letters or digits (`*~$=`): people misread them and shells expand them, so a number
+which would need one is drawn again. People may type a code in any case, with or without hyphens,
+with O for 0 and I or L for 1; a typing error does not reach the ledger.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ VALID, USED, VOID = "VALID", "USED", "VOID"
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _CHECK = _ALPHABET + "*~$=U"
+_DRAWN_AGAIN = range(32, 36)
 _READ_AS = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
 _BYTES = 10
 _SYMBOLS = 16
@@ -34,6 +37,8 @@ _SYMBOLS = 16
 def new_code(random: Callable[[int], bytes]) -> str:
     """A fresh code, in the spelling that is stored and shown."""
     number = int.from_bytes(random(_BYTES))
+    while number % 37 in _DRAWN_AGAIN:
+        number = int.from_bytes(random(_BYTES))
     symbols = "".join(_ALPHABET[number >> shift & 31] for shift in range(75, -1, -5))
     groups = [symbols[at : at + 4] for at in range(0, _SYMBOLS, 4)]
     return "-".join([*groups, _CHECK[number % 37]])

@@ -195,6 +195,8 @@ def test_a_new_network_comes_to_its_first_redemption_and_settles_it(town: Town) 
     shell.installed("verify", "receipt", quote["redemption_id"])
     wallet = Wallet.open(shell.folder / "wallet")
     assert wallet.verify_receipt(quote["redemption_id"]).passed
+    shown = shell.run("member", "vouchers", quote["redemption_id"]).stdout
+    assert shown.split() == shell.json("member", "vouchers", quote["redemption_id"]) == [code]
     voucher = ("merchant", "voucher", "use", code, "--node", "fuel")
     shell.run(*voucher, "--id", "use-1")
     shell.run(*voucher, "--id", "use-1")
@@ -203,6 +205,7 @@ def test_a_new_network_comes_to_its_first_redemption_and_settles_it(town: Town) 
     # An exchange, and a redemption which is taken back in part.
     exchanged = shell.json("member", "exchange", "10", "--at", "fuel", "--yes")
     assert (exchanged["state"], exchanged["points"]) == ("delivered", 20)
+    shell.run("member", "vouchers", exchanged["redemption_id"], expect=3)
     second = shell.json("member", "redeem", "car-wash", "--at", "fuel", "--yes")["redemption_id"]
     shell.run("merchant", "reverse", second, "--points", "20", "--node", "fuel")
     shell.until(lambda: shell.json("member", "redemption", second)["state"] == "partly_reversed")

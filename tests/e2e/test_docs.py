@@ -178,9 +178,13 @@ class Terminal:
 
 
 def commands_in_order(block: str) -> str:
-    """The block's commands, of which the first that fails is the last; variables stay."""
+    """The block's commands, of which the first that fails is the last; variables stay.
+
+    Each line is a group of its own: what stands behind its `||` answers for no line before it.
+    """
     joined = block.replace("\\\n", " ").strip().splitlines()
-    return " &&\n".join(line for line in joined if line and not line.startswith("#"))
+    lines = [line for line in joined if line and not line.startswith("#")]
+    return " &&\n".join(f"{{ {line}\n}}" for line in lines)
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 from hypothesis import given
@@ -180,17 +181,34 @@ def test_an_unknown_code_is_not_found() -> None:
         brand.store.voucher(code)
 
 
-@given(st.binary(min_size=10, max_size=10))
-def test_a_code_is_read_as_people_type_it(number: bytes) -> None:
-    code = new_code(lambda _: number)
+@given(st.integers())
+def test_a_code_has_letters_and_digits_only(seed: int) -> None:
+    code = new_code(random.Random(seed).randbytes)
+    assert re.fullmatch(r"[0-9A-Z]{4}(-[0-9A-Z]{4}){3}-[0-9A-Z]", code)
+
+
+def test_a_number_whose_check_symbol_is_no_letter_is_drawn_again() -> None:
+    numbers = iter([*range(32, 37), 31])
+    drawn = [new_code(lambda _: next(numbers).to_bytes(10)) for _ in range(2)]
+    assert drawn == ["0000-0000-0000-0014-U", "0000-0000-0000-000Z-Z"]
+
+
+@given(st.integers())
+def test_a_code_is_read_as_people_type_it(seed: int) -> None:
+    code = new_code(random.Random(seed).randbytes)
     typed = code.replace("-", " ").replace("0", "O").replace("1", "l").lower()
     assert read_code(typed) == read_code(code) == code
 
 
-@given(st.binary(min_size=10, max_size=10), st.integers(0, 15), st.integers(1, 31))
-def test_one_wrong_symbol_is_a_typing_error(number: bytes, place: int, change: int) -> None:
+@pytest.mark.parametrize("code", [f"0000-0000-0000-001{n}-{s}" for n, s in enumerate("*~$=")])
+def test_every_check_symbol_of_the_alphabet_is_read(code: str) -> None:
+    assert read_code(code) == code
+
+
+@given(st.integers(), st.integers(0, 15), st.integers(1, 31))
+def test_one_wrong_symbol_is_a_typing_error(seed: int, place: int, change: int) -> None:
     alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-    symbols = list(new_code(lambda _: number).replace("-", ""))
+    symbols = list(new_code(random.Random(seed).randbytes).replace("-", ""))
     symbols[place] = alphabet[(alphabet.index(symbols[place]) + change) % 32]
     with pytest.raises(Malformed):
         read_code("".join(symbols))
