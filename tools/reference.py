@@ -2,6 +2,7 @@
 
 commands.md   from the command tree
 errors.md     from the error classes, their tree, and their exit codes
+programme.md  from the marks of the tests: which feature is shown by which test
 rpcs.md       from the service descriptors, the permissions and the comments in the protos
 settings.md   from the settings models of nodes and of clearing
 """
@@ -29,6 +30,7 @@ from comity import errors
 from comity.errors import BY_CODE, ComityError
 from comity.rpc.authorisation import ANYONE, permissions
 from comity.rpc.caller import CallerKind
+from tools import features
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -287,6 +289,7 @@ def _attribute_docstrings(model: type) -> Mapping[str, str]:
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "commands": commands,
     "errors": error_codes,
+    "programme": lambda: features.page(NOTICE),
     "rpcs": rpcs,
     "settings": settings,
 }

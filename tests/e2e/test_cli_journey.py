@@ -154,6 +154,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
             stop(server)
 
 
+@pytest.mark.row("P21")
 def test_a_new_network_comes_to_its_first_redemption_and_settles_it(town: Town) -> None:
     shell = town.shell
     # A member joins both brands and earns at one of them.
@@ -310,6 +311,7 @@ def test_an_account_is_used_from_a_second_device_until_it_is_revoked(
     shell.run("member", "lots", "grocery", *second, expect=4)
 
 
+@pytest.mark.row("A7")
 def test_sales_from_a_file_count_once_and_what_is_rejected_is_listed(town: Town) -> None:
     shell = town.shell
     wallet = ("--wallet", str(shell.folder / "shopper"))

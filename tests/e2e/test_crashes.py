@@ -86,6 +86,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("crashes")
 
 
+@pytest.mark.row("O5")
 def test_every_step_survives_a_kill_right_before_and_right_after_its_commit(world: Path) -> None:
     asyncio.run(_play(world))
 

@@ -90,6 +90,7 @@ def test_an_honest_database_passes_every_check(brand: Brand) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 17, 255, 256, ENTRIES - 1])
+@pytest.mark.row("P20")
 def test_a_flipped_byte_of_an_entry_names_the_entry(brand: Brand, index: int) -> None:
     flip(brand.engine, "entries", "body", f'"index" = {index}')
     found = failed(verify(brand.engine))

@@ -117,6 +117,7 @@ class Made:
         return failed(receipt(self.folder, keys=self.keys()).checks)
 
 
+@pytest.mark.row("O3")
 def test_an_honest_receipt_passes_offline(tmp_path: Path) -> None:
     made = Made(tmp_path)
     report = receipt(tmp_path)

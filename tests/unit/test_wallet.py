@@ -250,6 +250,8 @@ async def test_a_brand_which_changes_its_log_key_is_noticed(member: Member) -> N
         await member.wallet.learn("fuel:1")
 
 
+@pytest.mark.row("O9")
+@pytest.mark.row("L7")
 async def test_a_silent_brand_hides_no_other_balance(member: Member) -> None:
     member.brands["fuel"].silent = True
     fuel, grocery = await member.wallet.balances()
