@@ -9,7 +9,8 @@ tiles. Only hashes of level 8*L are stored; the seven levels between are compute
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count, repeat
 
 from comity.errors import BadStatement, Malformed
 from comity.log import merkle
@@ -140,6 +141,13 @@ class TileReader:
             self._nodes, self._older_nodes = {}, self._nodes
         self._nodes[key] = found
 
+    def remember_nodes(self, level: int, first: int, found: Sequence[bytes]) -> None:
+        """Keep the hashes of neighbours in one level at hand, or the last of them."""
+        over = max(len(found) - self._NODES, 0)
+        if len(self._nodes) + len(found) - over > self._NODES:
+            self._nodes, self._older_nodes = {}, self._nodes
+        self._nodes.update(zip(zip(repeat(level), count(first + over)), found[over:], strict=False))
+
 
 class TileTree:
     """A growing log in tiles: the writer's view, with the right edge kept in memory.
@@ -149,13 +157,13 @@ class TileTree:
     never read storage; proofs and older roots may, for as long as the object lives.
     """
 
-    __slots__ = ("_edge", "_hashes", "_reader", "_size", "_stored_tile")
+    __slots__ = ("_edge", "_lone", "_reader", "_size", "_stored_tile")
 
     def __init__(self, size: int, read_tile: ReadTile) -> None:
         """The log of `size` as stored; reads the tiles of its right edge once."""
         self._stored_tile = read_tile
         self._size = size
-        self._edge: dict[TileKey, bytearray] = {}
+        self._edge: dict[TileKey, bytes] = {}
         for level in range(MAX_TILE_LEVEL + 1):
             index = (size >> (TILE_HEIGHT * level)) // TILE_WIDTH
             width = tile_width(level, index, size) * HASH_SIZE
@@ -166,9 +174,12 @@ class TileTree:
                         f"Tile {tile_path(level, index)} is shorter than a log of {size} needs. "
                         "Restore the tile."
                     )
-                self._edge[level, index] = bytearray(tile[:width])
+                self._edge[level, index] = tile[:width]
         self._reader = TileReader(self._read_tile)
-        self._hashes = list(self._reader.frontier(size).hashes)
+        self._lone = {
+            level: self._reader.read(level, index) for level, index in merkle.perfect_subtrees(size)
+        }
+        """By level, the hash whose right sibling is still to come."""
 
     @property
     def size(self) -> int:
@@ -179,33 +190,37 @@ class TileTree:
 
         Costs about one hash for each leaf.
         """
-        hashes, size, edge, reader = self._hashes, self._size, self._edge, self._reader
+        found, first, level = list(leaves), self._size, 0
+        self._size += len(found)
         changed: dict[TileKey, bytes] = {}
-        touched: dict[TileKey, bytearray] = {}
-        for found in leaves:
-            level, index = 0, size
-            while True:
-                if level % TILE_HEIGHT == 0:
-                    key = (level // TILE_HEIGHT, index // TILE_WIDTH)
-                    tile = touched.get(key)
-                    if tile is None:
-                        tile = touched[key] = edge.setdefault(key, bytearray())
-                    tile += found
-                    if len(tile) == TILE_BYTES:
-                        changed[key] = bytes(tile)
-                        del touched[key], edge[key]
-                        reader.remember_tile(key, changed[key])
-                else:
-                    reader.remember_node((level, index), found)
-                if not index & 1:
-                    break
-                found = node_hash(hashes.pop(), found)
-                level, index = level + 1, index >> 1
-            hashes.append(found)
-            size += 1
-        self._size = size
-        changed.update((key, bytes(tile)) for key, tile in touched.items())
+        while found:
+            if level % TILE_HEIGHT == 0:
+                self._fill(level // TILE_HEIGHT, first, found, changed)
+            else:
+                self._reader.remember_nodes(level, first, found)
+            if first & 1:
+                found.insert(0, self._lone.pop(level))
+            if len(found) & 1:
+                self._lone[level] = found.pop()
+            pairs = iter(found)
+            found = [node_hash(left, right) for left, right in zip(pairs, pairs, strict=True)]
+            level, first = level + 1, first >> 1
         return changed
+
+    def _fill(
+        self, level: int, first: int, found: Sequence[bytes], changed: dict[TileKey, bytes]
+    ) -> None:
+        """Put hashes into the tiles of their level, from the place `first` on."""
+        done = 0
+        while done < len(found):
+            index, width = divmod(first + done, TILE_WIDTH)
+            key, more = (level, index), found[done : done + TILE_WIDTH - width]
+            tile = changed[key] = self._edge.pop(key, b"") + b"".join(more)
+            if len(tile) < TILE_BYTES:
+                self._edge[key] = tile
+            else:
+                self._reader.remember_tile(key, tile)
+            done += len(more)
 
     def root(self, size: int | None = None) -> bytes:
         """The root now, or when the log had `size` leaves."""
@@ -215,7 +230,7 @@ class TileTree:
 
     def frontier(self) -> merkle.Frontier:
         """The right edge of the log now."""
-        return merkle.Frontier(self._size, self._hashes)
+        return merkle.Frontier(self._size, [self._lone[at] for at in sorted(self._lone)[::-1]])
 
     def read(self, level: int, index: int) -> bytes:
         """The hash of the perfect subtree (level, index)."""
@@ -238,4 +253,4 @@ class TileTree:
 
     def _read_tile(self, level: int, index: int) -> bytes:
         tile = self._edge.get((level, index))
-        return self._stored_tile(level, index) if tile is None else bytes(tile)
+        return self._stored_tile(level, index) if tile is None else tile
