@@ -60,6 +60,75 @@ ACCOUNT_CLASS_DEBT: AccountClass.ValueType  # 9
 """What a member owes the programme where it permits a debt (balance is negative or zero)."""
 Global___AccountClass: _TypeAlias = AccountClass  # noqa: Y015
 
+class _Source:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Source.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SOURCE_UNSPECIFIED: _Source.ValueType  # 0
+    SOURCE_BUSINESS: _Source.ValueType  # 1
+    """Buying, and whatever else the business is about."""
+    SOURCE_ACTIVITY: _Source.ValueType  # 2
+    """Being there: signing in, reviewing, inviting."""
+    SOURCE_BONUS: _Source.ValueType  # 3
+    """Given on top."""
+
+class Source(_Source, metaclass=_SourceEnumTypeWrapper):
+    """Which part of a programme points come from."""
+
+SOURCE_UNSPECIFIED: Source.ValueType  # 0
+SOURCE_BUSINESS: Source.ValueType  # 1
+"""Buying, and whatever else the business is about."""
+SOURCE_ACTIVITY: Source.ValueType  # 2
+"""Being there: signing in, reviewing, inviting."""
+SOURCE_BONUS: Source.ValueType  # 3
+"""Given on top."""
+Global___Source: _TypeAlias = Source  # noqa: Y015
+
+class _Funding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FundingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Funding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FUNDING_UNSPECIFIED: _Funding.ValueType  # 0
+    FUNDING_MERCHANT: _Funding.ValueType  # 1
+    FUNDING_PLATFORM: _Funding.ValueType  # 2
+    FUNDING_PARTNER: _Funding.ValueType  # 3
+
+class Funding(_Funding, metaclass=_FundingEnumTypeWrapper):
+    """Who bears what points cost."""
+
+FUNDING_UNSPECIFIED: Funding.ValueType  # 0
+FUNDING_MERCHANT: Funding.ValueType  # 1
+FUNDING_PLATFORM: Funding.ValueType  # 2
+FUNDING_PARTNER: Funding.ValueType  # 3
+Global___Funding: _TypeAlias = Funding  # noqa: Y015
+
+class _MarkKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MarkKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MarkKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MARK_KIND_UNSPECIFIED: _MarkKind.ValueType  # 0
+    MARK_KIND_TIER: _MarkKind.ValueType  # 1
+    """A level of the programme's ladder. A member has at most one, the last one given."""
+    MARK_KIND_BADGE: _MarkKind.ValueType  # 2
+    MARK_KIND_TITLE: _MarkKind.ValueType  # 3
+    MARK_KIND_TAG: _MarkKind.ValueType  # 4
+
+class MarkKind(_MarkKind, metaclass=_MarkKindEnumTypeWrapper): ...
+
+MARK_KIND_UNSPECIFIED: MarkKind.ValueType  # 0
+MARK_KIND_TIER: MarkKind.ValueType  # 1
+"""A level of the programme's ladder. A member has at most one, the last one given."""
+MARK_KIND_BADGE: MarkKind.ValueType  # 2
+MARK_KIND_TITLE: MarkKind.ValueType  # 3
+MARK_KIND_TAG: MarkKind.ValueType  # 4
+Global___MarkKind: _TypeAlias = MarkKind  # noqa: Y015
+
 class _ParticipantStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -117,6 +186,10 @@ class Entry(_message.Message):
     ADJUSTMENT_FIELD_NUMBER: _builtins.int
     TRANSFER_FIELD_NUMBER: _builtins.int
     PROGRAMME_FIELD_NUMBER: _builtins.int
+    MARKS_FIELD_NUMBER: _builtins.int
+    SPEND_FIELD_NUMBER: _builtins.int
+    REINSTATE_FIELD_NUMBER: _builtins.int
+    CONVERT_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
     POST_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
@@ -159,6 +232,14 @@ class Entry(_message.Message):
     def transfer(self) -> Global___Transfer: ...
     @_builtins.property
     def programme(self) -> Global___Programme: ...
+    @_builtins.property
+    def marks(self) -> Global___Marks: ...
+    @_builtins.property
+    def spend(self) -> Global___Spend: ...
+    @_builtins.property
+    def reinstate(self) -> Global___Reinstate: ...
+    @_builtins.property
+    def convert(self) -> Global___Convert: ...
     @_builtins.property
     def hold(self) -> Global___Hold:
         """The issuer's side of a redemption."""
@@ -223,6 +304,10 @@ class Entry(_message.Message):
         adjustment: Global___Adjustment | None = ...,
         transfer: Global___Transfer | None = ...,
         programme: Global___Programme | None = ...,
+        marks: Global___Marks | None = ...,
+        spend: Global___Spend | None = ...,
+        reinstate: Global___Reinstate | None = ...,
+        convert: Global___Convert | None = ...,
         hold: Global___Hold | None = ...,
         post: Global___Post | None = ...,
         release: Global___Release | None = ...,
@@ -246,11 +331,11 @@ class Entry(_message.Message):
         window: Global___Window | None = ...,
         settlement: Global___Settlement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "accrual", b"accrual", "ack", b"ack", "adjustment", b"adjustment", "admit", b"admit", "agreement", b"agreement", "body", b"body", "cap", b"cap", "clawback", b"clawback", "decision", b"decision", "delivery", b"delivery", "expiry", b"expiry", "heads", b"heads", "hold", b"hold", "pledge", b"pledge", "post", b"post", "programme", b"programme", "propose", b"propose", "protest", b"protest", "release", b"release", "restore", b"restore", "returned", b"returned", "revoke", b"revoke", "rotate", b"rotate", "settlement", b"settlement", "standing", b"standing", "terminate", b"terminate", "transfer", b"transfer", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "accrual", b"accrual", "ack", b"ack", "adjustment", b"adjustment", "admit", b"admit", "agreement", b"agreement", "body", b"body", "cap", b"cap", "clawback", b"clawback", "convert", b"convert", "decision", b"decision", "delivery", b"delivery", "expiry", b"expiry", "heads", b"heads", "hold", b"hold", "marks", b"marks", "pledge", b"pledge", "post", b"post", "programme", b"programme", "propose", b"propose", "protest", b"protest", "reinstate", b"reinstate", "release", b"release", "restore", b"restore", "returned", b"returned", "revoke", b"revoke", "rotate", b"rotate", "settlement", b"settlement", "spend", b"spend", "standing", b"standing", "terminate", b"terminate", "transfer", b"transfer", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "accrual", b"accrual", "ack", b"ack", "adjustment", b"adjustment", "admit", b"admit", "agreement", b"agreement", "at_us", b"at_us", "body", b"body", "cap", b"cap", "clawback", b"clawback", "decision", b"decision", "delivery", b"delivery", "expiry", b"expiry", "heads", b"heads", "hold", b"hold", "origin", b"origin", "pledge", b"pledge", "post", b"post", "programme", b"programme", "propose", b"propose", "protest", b"protest", "release", b"release", "restore", b"restore", "returned", b"returned", "revoke", b"revoke", "rotate", b"rotate", "settlement", b"settlement", "standing", b"standing", "terminate", b"terminate", "transfer", b"transfer", "version", b"version", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "accrual", b"accrual", "ack", b"ack", "adjustment", b"adjustment", "admit", b"admit", "agreement", b"agreement", "at_us", b"at_us", "body", b"body", "cap", b"cap", "clawback", b"clawback", "convert", b"convert", "decision", b"decision", "delivery", b"delivery", "expiry", b"expiry", "heads", b"heads", "hold", b"hold", "marks", b"marks", "origin", b"origin", "pledge", b"pledge", "post", b"post", "programme", b"programme", "propose", b"propose", "protest", b"protest", "reinstate", b"reinstate", "release", b"release", "restore", b"restore", "returned", b"returned", "revoke", b"revoke", "rotate", b"rotate", "settlement", b"settlement", "spend", b"spend", "standing", b"standing", "terminate", b"terminate", "transfer", b"transfer", "version", b"version", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["accrual", "clawback", "expiry", "adjustment", "transfer", "programme", "hold", "post", "release", "restore", "delivery", "returned", "pledge", "propose", "accept", "terminate", "ack", "protest", "admit", "rotate", "revoke", "standing", "cap", "agreement", "decision", "heads", "window", "settlement"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["accrual", "clawback", "expiry", "adjustment", "transfer", "programme", "marks", "spend", "reinstate", "convert", "hold", "post", "release", "restore", "delivery", "returned", "pledge", "propose", "accept", "terminate", "ack", "protest", "admit", "rotate", "revoke", "standing", "cap", "agreement", "decision", "heads", "window", "settlement"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -300,11 +385,20 @@ class LegOpening(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     LOT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_US_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    FUNDED_BY_FIELD_NUMBER: _builtins.int
     salt: _builtins.bytes
     account: _builtins.str
     lot: _builtins.str
     expires_at_us: _builtins.int
     """When the lot expires, microseconds since the epoch; 0 means never."""
+    rule: _builtins.str
+    """Of points that are issued, or taken back: the rule of the programme that gave them, from
+    where, and who bears them. With a source, a positive leg on a lot there is makes it grow.
+    """
+    source: Global___Source.ValueType
+    funded_by: Global___Funding.ValueType
     def __init__(
         self,
         *,
@@ -312,14 +406,65 @@ class LegOpening(_message.Message):
         account: _builtins.str = ...,
         lot: _builtins.str = ...,
         expires_at_us: _builtins.int = ...,
+        rule: _builtins.str = ...,
+        source: Global___Source.ValueType = ...,
+        funded_by: Global___Funding.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "expires_at_us", b"expires_at_us", "lot", b"lot", "salt", b"salt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "expires_at_us", b"expires_at_us", "funded_by", b"funded_by", "lot", b"lot", "rule", b"rule", "salt", b"salt", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LegOpening: _TypeAlias = LegOpening  # noqa: Y015
+
+@_typing.final
+class MarkOpening(_message.Message):
+    """The private side of a mark: the commitment is commit("mark", salt, deterministic bytes of this
+    message without salt).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SALT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    GIVEN_FIELD_NUMBER: _builtins.int
+    SINCE_US_FIELD_NUMBER: _builtins.int
+    UNTIL_US_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    salt: _builtins.bytes
+    account: _builtins.str
+    kind: Global___MarkKind.ValueType
+    name: _builtins.str
+    """The programme's name of the level, badge, title or tag."""
+    given: _builtins.bool
+    """False where it is taken away. A level is never taken away, another one is given."""
+    since_us: _builtins.int
+    """Since when the member has it, and until when a level is valid; 0 for no end."""
+    until_us: _builtins.int
+    cause: _builtins.str
+    """reached, lost, expired, first, programme, rule, or by hand the reason that was stated."""
+    def __init__(
+        self,
+        *,
+        salt: _builtins.bytes = ...,
+        account: _builtins.str = ...,
+        kind: Global___MarkKind.ValueType = ...,
+        name: _builtins.str = ...,
+        given: _builtins.bool = ...,
+        since_us: _builtins.int = ...,
+        until_us: _builtins.int = ...,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "cause", b"cause", "given", b"given", "kind", b"kind", "name", b"name", "salt", b"salt", "since_us", b"since_us", "until_us", b"until_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkOpening: _TypeAlias = MarkOpening  # noqa: Y015
 
 @_typing.final
 class EntryOpening(_message.Message):
@@ -333,14 +478,19 @@ class EntryOpening(_message.Message):
     DECISION_FIELD_NUMBER: _builtins.int
     EVENT_SALT_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
+    MARKS_FIELD_NUMBER: _builtins.int
     event_salt: _builtins.bytes
-    """Opens the commitment to the event behind an ACCRUAL or CLAWBACK."""
+    """Opens the commitment to the event behind an entry that has one."""
     event: _builtins.str
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___LegOpening]: ...
     @_builtins.property
     def decision(self) -> Global___DecisionOpening:
         """A DECISION's openings; only ever at clearing and at the parties."""
+
+    @_builtins.property
+    def marks(self) -> _containers.RepeatedCompositeFieldContainer[Global___MarkOpening]:
+        """Opens what a MARKS commits to, in its order."""
 
     def __init__(
         self,
@@ -349,10 +499,11 @@ class EntryOpening(_message.Message):
         decision: Global___DecisionOpening | None = ...,
         event_salt: _builtins.bytes = ...,
         event: _builtins.str = ...,
+        marks: _abc.Iterable[Global___MarkOpening] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "event", b"event", "event_salt", b"event_salt", "legs", b"legs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "event", b"event", "event_salt", b"event_salt", "legs", b"legs", "marks", b"marks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -510,6 +661,120 @@ class Programme(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Programme: _TypeAlias = Programme  # noqa: Y015
+
+@_typing.final
+class Marks(_message.Message):
+    """What changed of members' levels, badges, titles and tags."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    PROGRAMME_VERSION_FIELD_NUMBER: _builtins.int
+    MARKS_FIELD_NUMBER: _builtins.int
+    event: _builtins.bytes
+    """Commitment to the event that caused it; empty where time or staff did."""
+    programme_version: _builtins.str
+    @_builtins.property
+    def marks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Commitments to MarkOpening."""
+
+    def __init__(
+        self,
+        *,
+        event: _builtins.bytes = ...,
+        programme_version: _builtins.str = ...,
+        marks: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "marks", b"marks", "programme_version", b"programme_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Marks: _TypeAlias = Marks  # noqa: Y015
+
+@_typing.final
+class Spend(_message.Message):
+    """Points of this brand spent at this brand: an order paid, a draw, a gift to a cause."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    LEGS_FIELD_NUMBER: _builtins.int
+    event: _builtins.bytes
+    @_builtins.property
+    def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]: ...
+    def __init__(
+        self,
+        *,
+        event: _builtins.bytes = ...,
+        legs: _abc.Iterable[Global___Leg] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "legs", b"legs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Spend: _TypeAlias = Spend  # noqa: Y015
+
+@_typing.final
+class Reinstate(_message.Message):
+    """Points that had left a member come back to their lots, with the expiry these had."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    SPEND_INDEX_FIELD_NUMBER: _builtins.int
+    LEGS_FIELD_NUMBER: _builtins.int
+    event: _builtins.bytes
+    spend_index: _builtins.int
+    """The SPEND whose points come back; 0 where expired or clawed back points do."""
+    @_builtins.property
+    def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]: ...
+    def __init__(
+        self,
+        *,
+        event: _builtins.bytes = ...,
+        spend_index: _builtins.int = ...,
+        legs: _abc.Iterable[Global___Leg] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "legs", b"legs", "spend_index", b"spend_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reinstate: _TypeAlias = Reinstate  # noqa: Y015
+
+@_typing.final
+class Convert(_message.Message):
+    """One unit of a member's becomes another, at the rate of a conversion of the programme."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSION_FIELD_NUMBER: _builtins.int
+    PROGRAMME_VERSION_FIELD_NUMBER: _builtins.int
+    LEGS_FIELD_NUMBER: _builtins.int
+    conversion: _builtins.str
+    """The conversion's name in the programme."""
+    programme_version: _builtins.str
+    @_builtins.property
+    def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]: ...
+    def __init__(
+        self,
+        *,
+        conversion: _builtins.str = ...,
+        programme_version: _builtins.str = ...,
+        legs: _abc.Iterable[Global___Leg] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversion", b"conversion", "legs", b"legs", "programme_version", b"programme_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Convert: _TypeAlias = Convert  # noqa: Y015
 
 @_typing.final
 class Hold(_message.Message):
