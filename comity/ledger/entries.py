@@ -147,7 +147,8 @@ class LegDraft:
     """One side of a double entry before its account is sealed.
 
     `account` and `lot` are empty for the programme's own classes. `expires_at_us` is 0 for a
-    lot that never expires.
+    lot that never expires. Points issued, or taken back, say by which `rule` of the programme,
+    from which `source`, and who bears them.
     """
 
     account_class: entry_pb2.AccountClass.ValueType
@@ -156,6 +157,9 @@ class LegDraft:
     account: str = ""
     lot: str = ""
     expires_at_us: int = 0
+    rule: str = ""
+    source: entry_pb2.Source.ValueType = entry_pb2.SOURCE_UNSPECIFIED
+    funded_by: entry_pb2.Funding.ValueType = entry_pb2.FUNDING_UNSPECIFIED
 
 
 def seal_legs(
@@ -177,6 +181,10 @@ def seal_legs(
             opening = entry_pb2.LegOpening(
                 account=draft.account, lot=draft.lot, expires_at_us=draft.expires_at_us
             )
+            if draft.source:
+                opening.rule = draft.rule
+                opening.source = draft.source
+                opening.funded_by = draft.funded_by
             salt = salts[place * SALT_BYTES : (place + 1) * SALT_BYTES]
             sealed = commit("leg", salt, opening.SerializeToString(deterministic=True))
             opening.salt = salt
@@ -202,10 +210,15 @@ def check_leg(leg: entry_pb2.Leg, opening: entry_pb2.LegOpening) -> None:
         if leg.account:
             raise BadStatement("A leg of the programme's own account names a member account.")
         return
-    bare = entry_pb2.LegOpening(
-        account=opening.account, lot=opening.lot, expires_at_us=opening.expires_at_us
-    )
+    bare = _without_salt(opening)
     verify_commitment(leg.account, label="leg", salt=opening.salt, value=canonical(bare))
+
+
+def _without_salt(opening: Any) -> Any:
+    bare = type(opening)()
+    bare.CopyFrom(opening)
+    bare.ClearField("salt")
+    return bare
 
 
 def _check_legs(found: Sequence[entry_pb2.Leg]) -> None:
@@ -242,6 +255,17 @@ def seal_vouchers(codes: Sequence[str], salt: bytes) -> bytes:
 def seal_event(text: str, salt: bytes) -> bytes:
     """Commitment to the event (a purchase id) behind an accrual."""
     return commit("event", salt, text.encode())
+
+
+def seal_mark(opening: entry_pb2.MarkOpening) -> bytes:
+    """Commitment to a level, badge, title or tag given or taken, under the opening's salt."""
+    return commit("mark", opening.salt, canonical(_without_salt(opening)))
+
+
+def check_mark(mark: bytes, opening: entry_pb2.MarkOpening) -> None:
+    """Raises BadStatement unless `opening` opens this commitment of a MARKS entry."""
+    value = canonical(_without_salt(opening))
+    verify_commitment(mark, label="mark", salt=opening.salt, value=value)
 
 
 def seal_points(points: int, salt: bytes) -> bytes:

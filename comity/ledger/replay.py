@@ -12,8 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import repeat
 from typing import Any, Final
 
+from comity.ledger.membership import Membership
 from comity.log.commitment import COMMITMENT_SIZE, commit
 from comity.v1 import common_pb2, entry_pb2
 
@@ -88,7 +90,7 @@ def cited(citation: common_pb2.Citation) -> Cited:
 
 @dataclass(slots=True)
 class LotState:
-    """A lot as the log leaves it. `earned` is what the leg that made it brought."""
+    """A lot as the log leaves it. `earned` is what the legs that issued points brought it."""
 
     account: str
     unit: str
@@ -131,7 +133,7 @@ class Replay:
 
     `opened` says that every entry comes with its opening. Public state: `totals` by (unit,
     class), `accounts` by (account, unit) as [pending, available, held, debt], `lots`, `holds`
-    and `pledges` and `returns` by index, and `effects` in order.
+    and `pledges` and `returns` by index, `effects` in order, and `membership`.
     """
 
     def __init__(self, origin: str, *, opened: bool, findings: Findings | None = None) -> None:
@@ -147,6 +149,7 @@ class Replay:
         self.pledges: dict[int, tuple[bytes, entry_pb2.Pledge]] = {}
         self.returns: dict[int, tuple[bytes, int]] = {}
         self.effects: list[Effect] = []
+        self.membership = Membership(self._contradicts, opened=opened)
         self._deliveries: dict[int, Effect] = {}
         self._once: set[tuple[str, str]] = set()
 
@@ -174,8 +177,13 @@ class Replay:
         special = _SPECIAL.get(kind)
         if special is not None:
             special(self, index, leaf, body, secrets)
+        elif kind == "marks":
+            marks = () if opening is None else opening.marks
+            self.membership.add_marks(index, at_us, body, marks)
 
-    def _move(self, index: int, legs: Any, secrets: Sequence[entry_pb2.LegOpening]) -> None:
+    def _move(
+        self, index: int, legs: Sequence[entry_pb2.Leg], secrets: Sequence[entry_pb2.LegOpening]
+    ) -> None:
         """Balance the legs and book them; what they take from is looked at once all are booked."""
         opened = self.opened
         if opened and len(secrets) != len(legs):
@@ -185,7 +193,7 @@ class Replay:
         sums: dict[str, int] = {}
         lowered: list[tuple[str, int]] = []
         taken: list[tuple[int, str, str, str]] = []
-        for place, leg in enumerate(legs):
+        for leg, secret in zip(legs, secrets if opened else repeat(None), strict=False):
             account_class, unit, points = leg.account_class, leg.unit, leg.points
             sums[unit] = sums.get(unit, 0) + points
             at = (unit, account_class)
@@ -194,34 +202,49 @@ class Replay:
             if part is None:
                 if leg.account or account_class not in _CLASSES:
                     self._contradicts("I1", index, "has a leg of no account that could be")
-            else:
-                lowers = points > 0 if part == _OWED else points < 0
+                continue
+            lowers = points > 0 if part == _OWED else points < 0
+            if lowers:
+                lowered.append(at)
+            if secret is not None:
+                account, lot = self._book(index, leg, secret, part, unit, points)
                 if lowers:
-                    lowered.append(at)
-                if opened:
-                    secret = secrets[place]
-                    account, lot = secret.account, secret.lot
-                    data = secret.SerializeToString()
-                    if data[:2] != _SALT or sha256(_LEG + data[2:]).digest() != leg.account:
-                        self._contradicts("openings", index, "has a leg its opening does not open")
-                    if lowers:
-                        taken.append((part, account, unit, lot))
-                    owner = (account, unit)
-                    balance = self.accounts.get(owner)
-                    if balance is None:
-                        balance = self.accounts[owner] = [0, 0, 0, 0]
-                    balance[part] += points
-                    if part != _OWED:
-                        state = self.lots.get(lot)
-                        if state is None:
-                            state = self._new_lot(index, lot, unit, points, secret)
-                        elif state.account != account or state.unit != unit:
-                            self._contradicts("I18", index, f"moves lot {lot} to another account")
-                        state.points[part] += points
-                        state.expires_at_us = secret.expires_at_us
-                elif len(leg.account) != COMMITMENT_SIZE:
-                    self._contradicts("I1", index, "has a member's leg without a commitment")
+                    taken.append((part, account, unit, lot))
+            elif len(leg.account) != COMMITMENT_SIZE:
+                self._contradicts("I1", index, "has a member's leg without a commitment")
         self._check_moved(index, sums, lowered, taken)
+
+    def _book(
+        self,
+        index: int,
+        leg: entry_pb2.Leg,
+        secret: entry_pb2.LegOpening,
+        part: int,
+        unit: str,
+        points: int,
+    ) -> tuple[str, str]:
+        """Book a member's leg on its account and lot, which are returned."""
+        account, lot = secret.account, secret.lot
+        data = secret.SerializeToString()
+        if data[:2] != _SALT or sha256(_LEG + data[2:]).digest() != leg.account:
+            self._contradicts("openings", index, "has a leg its opening does not open")
+        balance = self.accounts.get((account, unit))
+        if balance is None:
+            balance = self.accounts[account, unit] = [0, 0, 0, 0]
+        balance[part] += points
+        if part != _OWED:
+            state = self.lots.get(lot)
+            if state is None:
+                state = self._new_lot(index, lot, unit, points, secret)
+            elif secret.source and points > 0:
+                state.earned += points
+            if state.account != account or state.unit != unit:
+                self._contradicts("I18", index, f"moves lot {lot} to another account")
+            state.points[part] += points
+            state.expires_at_us = secret.expires_at_us
+        if secret.source:
+            self.membership.book_source(account, unit, secret.source, points)
+        return account, lot
 
     def _new_lot(
         self, index: int, lot: str, unit: str, points: int, secret: entry_pb2.LegOpening
@@ -316,6 +339,36 @@ class Replay:
             if now > hold.lots.get(lot, 0):
                 self._contradicts("I12", index, f"restores more to lot {lot} than it gave")
 
+    # --- points of this brand at this brand ------------------------------------------------
+
+    def _spend(
+        self,
+        index: int,
+        leaf: bytes,
+        body: entry_pb2.Spend,
+        secrets: Sequence[entry_pb2.LegOpening],
+    ) -> None:
+        self.membership.add_spend(index, body.legs, _by_lot(body.legs, secrets, AVAILABLE))
+
+    def _reinstate(
+        self,
+        index: int,
+        leaf: bytes,
+        body: entry_pb2.Reinstate,
+        secrets: Sequence[entry_pb2.LegOpening],
+    ) -> None:
+        given = _by_lot(body.legs, secrets, AVAILABLE)
+        self.membership.add_reinstate(index, body, given)
+        for lot in given:
+            state = self.lots[lot]
+            if sum(state.points) > state.earned:
+                self._contradicts("I12", index, f"brings lot {lot} above what it earned")
+
+    def _convert(self, index: int, leaf: bytes, body: entry_pb2.Convert, secrets: object) -> None:
+        self.membership.add_convert(index, body.legs)
+
+    # --- deliveries, returns, pledges ------------------------------------------------------
+
     def _delivery(self, index: int, leaf: bytes, body: entry_pb2.Delivery, secrets: object) -> None:
         self._only_once(index, "delivery", f"{body.issuer}/{body.redemption_id}")
         effect = self._effect("delivery", index, leaf, body, points=0)
@@ -396,6 +449,7 @@ class Replay:
             self._check_lots()
             rules |= {
                 "openings": "Every leg is open.",
+                "marks": self.membership.good,
                 "I18": f"{len(self.lots)} lots sum to {len(self.accounts)} balances.",
             }
         return tuple(self.findings.check(rule, good=good) for rule, good in rules.items())
@@ -411,9 +465,12 @@ class Replay:
     def _check_lots(self) -> None:
         sums: dict[tuple[str, str], list[int]] = {}
         for lot in self.lots.values():
-            found = sums.setdefault((lot.account, lot.unit), [0, 0, 0])
-            for part, points in enumerate(lot.points):
-                found[part] += points
+            pending, available, held = lot.points
+            if pending or available or held:
+                found = sums.setdefault((lot.account, lot.unit), [0, 0, 0])
+                found[0] += pending
+                found[1] += available
+                found[2] += held
         for at, balance in self.accounts.items():
             if sums.get(at, [0, 0, 0]) != balance[:3]:
                 self.findings.add("I18", f"The lots of {at[0]} do not sum to its balance.")
@@ -462,6 +519,9 @@ _SPECIAL: Final[dict[str, Any]] = {
     "delivery": Replay._delivery,
     "returned": Replay._return,
     "pledge": Replay._pledge,
+    "spend": Replay._spend,
+    "reinstate": Replay._reinstate,
+    "convert": Replay._convert,
 }
 
 BRAND_KINDS: Final = frozenset(
