@@ -3,7 +3,9 @@
     ComityError
     ├── Malformed            the request or the bytes are wrong; fix and send again
     │   ├── BadStatement     an entry, proof, checkpoint or signature that does not verify
-    │   │   └── Equivocation two signed heads of one log that contradict each other
+    │   │   ├── Equivocation two signed heads of one log that contradict each other
+    │   │   ├── RetiredKey   signed by a key that does not count for a log of this size
+    │   │   └── UnknownKey   signed by a key that the roster does not name, or not yet
     │   └── Overflow         a sum or product leaves the signed 64-bit range
     ├── Unauthenticated      no valid certificate or token; obtain one
     ├── Forbidden            authenticated, but this caller may not do this
@@ -77,6 +79,14 @@ class Equivocation(BadStatement):
     """Evidence of cheating: metadata `first` and `second` hold the two signed checkpoints."""
 
     code = "EQUIVOCATION"
+
+
+class RetiredKey(BadStatement):
+    code = "RETIRED_KEY"
+
+
+class UnknownKey(BadStatement):
+    code = "UNKNOWN_KEY"
 
 
 class Overflow(Malformed):

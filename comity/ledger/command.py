@@ -16,6 +16,7 @@ from zlib import crc32 as _crc32
 from comity.errors import ComityError
 from comity.ledger.rows import Rows
 from comity.ledger.steps import Step
+from comity.log.history import KeyHistory
 
 Content = bytes | str | int | None | Sequence["Content"]
 
@@ -68,7 +69,10 @@ Outcome = Answer | ComityError
 class Batch:
     """One batch being decided: its time, its rows, and the entries appended so far."""
 
-    __slots__ = ("_appended", "_first", "_pool", "_random", "_used", "now_us", "rows")
+    __slots__ = ("_appended", "_first", "_pool", "_random", "_used", "keys", "now_us", "rows")
+
+    keys: KeyHistory | None
+    """Set by a command after which the log is signed by other keys."""
 
     def __init__(
         self, *, rows: Rows, now_us: int, size: int, random: Callable[[int], bytes]
@@ -79,6 +83,7 @@ class Batch:
         self._random = random
         self._pool, self._used = b"", 0
         self._appended: list[Appended] = []
+        self.keys = None
 
     @property
     def size(self) -> int:
@@ -121,14 +126,15 @@ class Batch:
         self._used = end
         return found
 
-    def mark(self) -> tuple[int, int]:
+    def mark(self) -> tuple[int, int, KeyHistory | None]:
         """A point to roll back to."""
-        return self.rows.mark(), len(self._appended)
+        return self.rows.mark(), len(self._appended), self.keys
 
-    def rollback(self, mark: tuple[int, int]) -> None:
+    def rollback(self, mark: tuple[int, int, KeyHistory | None]) -> None:
         """Undo every write and every entry since `mark`."""
-        self.rows.rollback(mark[0])
-        del self._appended[mark[1] :]
+        rows, appended, self.keys = mark
+        self.rows.rollback(rows)
+        del self._appended[appended:]
 
 
 @dataclass(frozen=True, slots=True)

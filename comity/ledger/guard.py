@@ -31,6 +31,7 @@ from comity.ledger import schema
 from comity.ledger.engine import writer
 from comity.ledger.lease import Lease
 from comity.ledger.store import Head, LedgerStore, read_head, read_tile
+from comity.log.history import KeyHistory
 from comity.log.merkle import EMPTY_ROOT
 from comity.log.tiles import TileReader
 
@@ -44,7 +45,14 @@ class Signer(Protocol):
 
     @property
     def vkey(self) -> str:
-        """The public key as a C2SP verifier key."""
+        """The newest public key as a C2SP verifier key."""
+
+    @property
+    def history(self) -> KeyHistory:
+        """Every key of the log, and for which sizes."""
+
+    def learn(self, history: KeyHistory) -> None:
+        """Sign by these keys from now on. Raises ForeignLedger without the newest of them."""
 
     def sign(self, size: int, root: bytes) -> bytes:
         """A signed checkpoint of the log."""
@@ -179,7 +187,7 @@ def init_ledger(
                     ledger=ledger,
                     network=network,
                     origin=signer.origin,
-                    vkey=signer.vkey,
+                    vkey=str(signer.history),
                     created_at_us=now_us,
                     size=0,
                     root=EMPTY_ROOT,
@@ -247,13 +255,14 @@ def _require_own(connection: Connection, ledger: str, network: str, signer: Sign
     row = connection.execute(query).one_or_none()
     if row is None:
         raise MissingLedger(f"There is no ledger {ledger} in this database; create it with init.")
-    ours = (network, signer.origin, signer.vkey)
-    for name, stored, own in zip(("network", "origin", "key"), row, ours, strict=True):
+    ours = (network, signer.origin)
+    for name, stored, own in zip(("network", "origin"), row, ours, strict=False):
         if stored != own:
             raise ForeignLedger(
                 f"Ledger {ledger} has {name} {stored}, and this process {own}. "
                 "Point it to its own database, or give it the ledger's own key."
             )
+    signer.learn(KeyHistory.parse(row.vkey))
 
 
 def _require_whole(connection: Connection, ledger: str, signer: Signer) -> None:

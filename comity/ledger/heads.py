@@ -15,20 +15,26 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from comity.clock import Clock
-from comity.errors import BadStatement, Equivocation, ForkedLedger, ShorterLedger
+from comity.errors import (
+    BadStatement,
+    ComityError,
+    Equivocation,
+    ForkedLedger,
+    RetiredKey,
+    ShorterLedger,
+)
 from comity.ledger import schema, statements
 from comity.ledger.rows import Rows
 from comity.ledger.statements import Proven
 from comity.ledger.store import Head, KnownHead, LedgerStore
 from comity.log import merkle
-from comity.log.checkpoint import Checkpoint, CheckpointCache
-from comity.log.note import VerifierKey
+from comity.log.checkpoint import Checkpoint, CheckpointCache, Keys, read_checkpoint
 from comity.v1 import common_pb2
 
 MAX_LINKS = 64
 
-VerifierOf = Callable[[str], VerifierKey]
-"""The verifier key of a log by its origin; raises a ComityError for an unknown origin."""
+VerifierOf = Callable[[str], Keys]
+"""The keys of a log by its origin; raises a ComityError for an unknown origin."""
 
 
 @dataclass(slots=True)
@@ -66,9 +72,9 @@ class HeadKeeper:
         self._lock = threading.RLock()
         self._known: dict[str, _Acquaintance] = {}
         self._told: Head | None = None
-        for head in store.known_heads().values():
+        for head in filter(self._counts, store.known_heads().values()):
             self._of(head.origin).linked = head
-        for head in store.loose_heads():
+        for head in filter(self._counts, store.loose_heads()):
             self._of(head.origin).loose[head.size] = head
 
     # --- asking -----------------------------------------------------------------------
@@ -89,6 +95,26 @@ class HeadKeeper:
     def oldest_loose_us(self, origin: str) -> int | None:
         """Since when the oldest unlinked head of a counterparty waits; None without one."""
         return min((head.at_us for head in self._of(origin).loose.values()), default=None)
+
+    # --- forgetting -------------------------------------------------------------------
+
+    def recheck(self, origin: str) -> None:
+        """A log's keys have changed: forget the heads of it that do not count any more."""
+        with self._lock:
+            one = self._of(origin)
+            if one.linked is not None and not self._counts(one.linked):
+                one.linked = None
+            one.loose = {size: head for size, head in one.loose.items() if self._counts(head)}
+
+    def _counts(self, head: KnownHead) -> bool:
+        """False only for a head above the size up to which its key signs."""
+        try:
+            self._open(head.origin, head.note)
+        except RetiredKey:
+            return False
+        except ComityError:
+            pass
+        return True
 
     # --- telling ----------------------------------------------------------------------
 
@@ -160,7 +186,16 @@ class HeadKeeper:
         return self._cache.open(note, origin=origin, verifier=self._verifier_of(origin))
 
     def _own(self, note: bytes) -> Checkpoint:
-        return self._open(self.origin, note)
+        """A head of ours which somebody holds, under whichever of our keys."""
+        try:
+            return self._open(self.origin, note)
+        except RetiredKey:
+            # Signed before our key was exchanged at a smaller size, or by whoever stole it.
+            found = read_checkpoint(note)
+            mine = self._store.head()
+            if 0 < found.size <= mine.size and self._store.root(found.size) == found.root:
+                return found
+            return Checkpoint(self.origin, 0, merkle.EMPTY_ROOT)
 
     def _remember_own(self, head: Head) -> None:
         """The other side will name this head as the one it knows; its signature is our own."""
@@ -262,6 +297,21 @@ def record_heads(rows: Rows, seen: Iterable[KnownHead]) -> None:
                     "at_us": head.at_us,
                 },
             )
+
+
+def forget_heads(rows: Rows, origin: str, *, above: int) -> None:
+    """Delete the heads of a log above a size, in the commit which retires the key they bear.
+
+    As `HeadKeeper.recheck` does in memory: no head under a newer key was heard before.
+    """
+    rows.load_where(schema.loose_heads, "origin", [origin])
+    for row in rows.find(schema.loose_heads, "origin", origin):
+        if row["size"] > above:
+            rows.delete(schema.loose_heads, (origin, row["size"]))
+    rows.load(schema.heads, [(origin,)])
+    highest = rows.get(schema.heads, (origin,))
+    if highest is not None and highest["size"] > above:
+        rows.delete(schema.heads, (origin,))
 
 
 def _as_linked(head: KnownHead) -> KnownHead:

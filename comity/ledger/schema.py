@@ -94,8 +94,8 @@ ledgers = ledger_table(
 )
 """One row a ledger: who it is, its head, and who may write it.
 
-`note` is the latest signed checkpoint. `last_at_us` is the time of the last batch. The lease
-columns belong to `comity.ledger.lease`.
+`note` is the latest signed checkpoint, `vkey` the keys of the log (`comity.log.history`).
+`last_at_us` is the time of the last batch. The lease columns belong to `comity.ledger.lease`.
 """
 
 entries = ledger_table(

@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, Engine, exc
+from sqlalchemy import Connection, Engine, delete, exc
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -50,6 +50,7 @@ from comity.ledger.records import Record, from_row, repeat, to_row
 from comity.ledger.rows import Rows
 from comity.ledger.steps import Fault, Step, no_fault
 from comity.ledger.store import Head, LedgerStore, read_head, read_tile
+from comity.log.history import KeyHistory
 from comity.log.merkle import leaf_hash
 from comity.log.tiles import TileKey, TileTree
 
@@ -75,7 +76,8 @@ class _Work:
     @property
     def changed(self) -> bool:
         """Whether there is anything to commit."""
-        return bool(self.records or self.batch.appended or self.batch.rows.changed)
+        batch = self.batch
+        return bool(self.records or batch.appended or batch.rows.changed or batch.keys)
 
 
 class _Unforeseen(Exception):
@@ -244,6 +246,8 @@ class Sequencer:
 
     def _write(self, connection: Connection, work: _Work) -> None:
         now_us = work.batch.now_us
+        if work.batch.keys is not None:
+            self._exchange_keys(connection, work.batch.keys)
         into = bulk(connection, self.ledger)
         with into.together():
             work.batch.rows.flush()
@@ -256,6 +260,7 @@ class Sequencer:
                 "size": work.head.size,
                 "root": work.head.root,
                 "note": work.head.note,
+                "vkey": str(self._signer.history),
                 "last_at_us": now_us,
                 "lease_until_us": now_us + leases.LEASE_US,
             },
@@ -268,7 +273,8 @@ class Sequencer:
         now_us, appended = work.batch.now_us, work.batch.appended
         before = work.head
         if not appended:
-            return Head(size=before.size, root=before.root, note=before.note, at_us=now_us)
+            note = self._signed_again(into, work)
+            return Head(size=before.size, root=before.root, note=note, at_us=now_us)
         tree = self._tree
         assert tree is not None
         assert tree.size == before.size
@@ -297,6 +303,24 @@ class Sequencer:
         )
         work.grown = tree
         return head
+
+    def _exchange_keys(self, connection: Connection, keys: KeyHistory) -> None:
+        """Sign by these keys. Heads above the exchange, under the old key, count no more."""
+        self._signer.learn(keys)
+        table = schema.checkpoints
+        connection.execute(
+            delete(table).where(table.c.ledger == self.ledger, table.c.size > keys.last_size)
+        )
+
+    def _signed_again(self, into: Bulk, work: _Work) -> bytes:
+        """The head's note in a batch without entries: a new one if its key was exchanged."""
+        head, keys = work.head, work.batch.keys
+        if keys is None or head.size <= keys.last_size:
+            return head.note
+        note = self._signer.sign(head.size, head.root)
+        row = {"size": head.size, "note": note, "at_us": work.batch.now_us}
+        into.insert(shape(schema.checkpoints), [row])
+        return note
 
     def _write_tiles(self, into: Bulk, tiles: dict[TileKey, bytes], before: int) -> None:
         of = shape(schema.tiles)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from comity.errors import BadStatement
 from comity.ledger import entries
 from comity.log import merkle, proof
-from comity.log.checkpoint import Checkpoint, CheckpointCache
-from comity.log.note import VerifierKey
+from comity.log.checkpoint import Checkpoint, CheckpointCache, Keys
 from comity.v1 import common_pb2, entry_pb2
 
 
@@ -39,12 +38,12 @@ def verify(
     statement: common_pb2.Statement,
     *,
     origin: str,
-    verifier: VerifierKey,
+    verifier: Keys,
     cache: CheckpointCache,
 ) -> Proven:
     """Read a statement of `origin` (protocol, section 2, steps 2 and 3). Raises BadStatement.
 
-    1. the note is signed by `verifier` and is a checkpoint of `origin`
+    1. the note is signed by the key of `verifier` for its size and is a checkpoint of `origin`
     2. the leaf hash over the bytes received leads to the root by the proof
     3. the entry parses strictly and belongs to `origin`
     """

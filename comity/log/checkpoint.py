@@ -9,11 +9,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from comity.errors import BadStatement
+from comity.errors import BadStatement, UnknownKey
 from comity.log import merkle, note
+from comity.log.history import KeyHistory
 from comity.log.note import Note, Signer, Verifier, from_base64, to_base64
 
 MAX_ORIGIN_LENGTH = 255
+
+Keys = Verifier | KeyHistory
+"""One key for every size of a log, or the key for each."""
 
 _LINE = re.compile(r"[^\x00-\x1f]+")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -72,11 +76,14 @@ def sign_checkpoint(
     return note.sign(format(checkpoint), signer, existing).encode()
 
 
-def open_checkpoint(note_bytes: bytes, *, origin: str, verifier: Verifier) -> Checkpoint:
+def open_checkpoint(note_bytes: bytes, *, origin: str, verifier: Keys) -> Checkpoint:
     """The checkpoint of `origin` that `verifier` finds signed in `note_bytes`.
 
-    Signatures of other keys, such as witnesses', are left alone. Raises `BadStatement`.
+    Signatures of other keys, such as witnesses', are left alone. Raises `BadStatement`; with a
+    history, `UnknownKey` for no key of it and `RetiredKey` for one that is not this size's.
     """
+    if isinstance(verifier, KeyHistory):
+        return _open_by_size(note_bytes, origin, verifier)
     return _of_origin(note.open_note(note_bytes, (verifier,)), origin)
 
 
@@ -120,10 +127,10 @@ class CheckpointCache:
         if capacity < 1:
             raise ValueError("A checkpoint cache holds at least one checkpoint.")
         self._capacity = capacity
-        self._kept: OrderedDict[tuple[bytes, str, Verifier], Checkpoint] = OrderedDict()
+        self._kept: OrderedDict[tuple[bytes, str, Keys], Checkpoint] = OrderedDict()
         self._lock = threading.Lock()
 
-    def open(self, note_bytes: bytes, *, origin: str, verifier: Verifier) -> Checkpoint:
+    def open(self, note_bytes: bytes, *, origin: str, verifier: Keys) -> Checkpoint:
         """As `open_checkpoint`. The verifier must be hashable and unchanging."""
         key = (hashlib.sha256(note_bytes).digest(), origin, verifier)
         with self._lock:
@@ -135,12 +142,12 @@ class CheckpointCache:
         self._keep(key, found)
         return found
 
-    def remember(self, note_bytes: bytes, checkpoint: Checkpoint, *, verifier: Verifier) -> None:
+    def remember(self, note_bytes: bytes, checkpoint: Checkpoint, *, verifier: Keys) -> None:
         """Keep a note that the caller signed itself, so that hearing of it again costs little."""
         key = (hashlib.sha256(note_bytes).digest(), checkpoint.origin, verifier)
         self._keep(key, checkpoint)
 
-    def _keep(self, key: tuple[bytes, str, Verifier], checkpoint: Checkpoint) -> None:
+    def _keep(self, key: tuple[bytes, str, Keys], checkpoint: Checkpoint) -> None:
         with self._lock:
             self._kept[key] = checkpoint
             if len(self._kept) > self._capacity:
@@ -148,6 +155,17 @@ class CheckpointCache:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+
+def _open_by_size(note_bytes: bytes, origin: str, history: KeyHistory) -> Checkpoint:
+    """Under the one key of the history that signs heads of this size."""
+    known = {key.key_id for key in history.keys}
+    if not any(found.key_id in known for found in note.split(note_bytes)[1]):
+        raise UnknownKey(f"The note bears no signature of a known key of {origin}.")
+    opened = note.open_note(note_bytes, history.keys)
+    checkpoint = _of_origin(opened, origin)
+    history.require(checkpoint.size, {found.key_id for found in opened.signatures})
+    return checkpoint
 
 
 def _of_origin(opened: Note, origin: str) -> Checkpoint:
