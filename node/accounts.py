@@ -3,18 +3,23 @@
 A `Movement` is one entry in the making. Each change to a lot or a debt adds the leg, changes the
 lot and the account's balance, and is remembered for the member's statement and the totals by
 class; `append` seals the legs and writes all of it. So no rule can move points without an entry,
-nor write an entry which the rows do not follow.
+nor write an entry which the rows do not follow. A member has an account in each of the brand's
+units; where a rule names none, it is the one that partners redeem.
 
 Whatever looks at an account's lots first calls `settle`: points whose time has come mature or
 expire, by entries of their own, before the rule looks. The sweep does the same for accounts
 which nobody touches, so no answer depends on when it ran.
+
+Two columns of an account are notes to ourselves, which no entry states: `lot` is the lot that
+grows when more points of a growth unit arrive, and before `due_at_us` no lot of the account
+matures or expires.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from comity.errors import LimitExceeded, NotFound
@@ -49,6 +54,13 @@ MEMBER_PARTS: Final = {PENDING: "pending", AVAILABLE: "available", HELD: "held",
 
 _PARTS: Final = {part: account_class for account_class, part in MEMBER_PARTS.items()}
 
+SOURCE_PARTS: Final = {
+    pb.SOURCE_BUSINESS: "business",
+    pb.SOURCE_ACTIVITY: "activity",
+    pb.SOURCE_BONUS: "bonus",
+}
+"""The columns of an account in which points are told apart by their source."""
+
 _KINDS: Final = {
     field.message_type.full_name: str(field.name)
     for field in pb.Entry.DESCRIPTOR.oneofs_by_name["body"].fields
@@ -64,6 +76,19 @@ def max_legs(unit: str) -> int:
     return min(MAX_LEGS, _LEGS_BYTES // (_LEG_BYTES + len(unit)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """Why points are issued, or taken back: by which rule, from which source, borne by whom."""
+
+    rule: str = ""
+    source: pb.Source.ValueType = pb.SOURCE_BONUS
+    funded_by: pb.Funding.ValueType = pb.FUNDING_MERCHANT
+
+
+BY_HAND: Final = Given()
+BY_PARTNER: Final = Given(source=pb.SOURCE_BUSINESS, funded_by=pb.FUNDING_PARTNER)
+
+
 # --- reading --------------------------------------------------------------------------------
 
 
@@ -75,16 +100,19 @@ def prefetch_accounts(rules: Rules, rows: Rows, names: Iterable[str]) -> None:
 
 
 def prefetch_balances(rules: Rules, rows: Rows, names: Iterable[str]) -> None:
-    """As `prefetch_accounts` without the lots, for rules that only add points."""
+    """As `prefetch_accounts` with only the lots that grow, for rules that add points."""
     wanted = list(dict.fromkeys(names))
     rows.load(members, [(name,) for name in wanted])
-    rows.load(accounts, [(name, rules.unit) for name in wanted])
+    keys = [(name, unit) for name in wanted for unit in rules.units]
+    rows.load(accounts, keys)
+    growing = [row["lot"] for at in keys if (row := rows.get(accounts, at)) and row["lot"]]
+    rows.load(lots, [(name,) for name in growing])
     prefetch_totals(rules, rows)
 
 
 def prefetch_totals(rules: Rules, rows: Rows) -> None:
     """Load the totals by class."""
-    rows.load(class_totals, [(rules.unit, one) for one in CLASSES])
+    rows.load(class_totals, [(unit, one) for unit in rules.units for one in CLASSES])
 
 
 def member(rows: Rows, account: str) -> dict[str, Any]:
@@ -95,17 +123,27 @@ def member(rows: Rows, account: str) -> dict[str, Any]:
     return row
 
 
-def balance(rules: Rules, rows: Rows, account: str) -> dict[str, Any]:
-    """The account's row: pending, available, held, debt."""
-    row = rows.get(accounts, (account, rules.unit))
-    if row is None:
+def balance(rules: Rules, rows: Rows, account: str, unit: str = "") -> dict[str, Any]:
+    """The account's row in this unit: pending, available, held, debt."""
+    unit = unit or rules.unit
+    row = rows.get(accounts, (account, unit))
+    if row is not None:
+        return row
+    if unit == rules.unit:
         raise NotFound(f"There is no member {account} here.", field="account")
-    return row
+    return empty_balance(account, unit)
 
 
-def open_lots(rows: Rows, account: str) -> list[Lot]:
-    """The lots with points in them, as this batch has them."""
-    return [Lot.of(row) for row in rows.find(lots, ("account", "open"), (account, 1))]
+def empty_balance(account: str, unit: str) -> dict[str, Any]:
+    """The row of an account in which there never was a point."""
+    parts = (*MEMBER_PARTS.values(), *SOURCE_PARTS.values(), "due_at_us")
+    return {"account": account, "unit": unit, "lot": "", **dict.fromkeys(parts, 0)}
+
+
+def open_lots(rows: Rows, account: str, unit: str = "") -> list[Lot]:
+    """The lots with points in them, as this batch has them; of one unit if it is named."""
+    found = rows.find(lots, ("account", "open"), (account, 1))
+    return [Lot.of(row) for row in found if not unit or row["unit"] == unit]
 
 
 def lot(rows: Rows, name: str) -> Lot:
@@ -128,19 +166,23 @@ class Movement:
         self._reference = reference
         self._event = ""
         self._drafts: list[LegDraft] = []
-        self._changes: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self._changes: dict[tuple[str, str], dict[str, int]] = {}
+        self._growing: dict[tuple[str, str], str] = {}
+        self._due: dict[tuple[str, str], int] = {}
 
     @property
     def legs(self) -> int:
         """How many legs there are so far."""
         return len(self._drafts)
 
-    def new_lot(self, account: str, draft: LotDraft, *, pending: bool) -> Lot:
+    def new_lot(
+        self, account: str, draft: LotDraft, *, unit: str, pending: bool, given: Given
+    ) -> Lot:
         """A new lot with these points, pending or available."""
         made = Lot(
             lot=lot_rules.lot_name(self._batch.size, len(self._drafts)),
             account=account,
-            unit=self._rules.unit,
+            unit=unit,
             earned=draft.points,
             pending=draft.points if pending else 0,
             available=0 if pending else draft.points,
@@ -150,33 +192,77 @@ class Movement:
             expires_at_us=draft.expires_at_us,
         )
         self._batch.rows.insert(lots, made.row())
-        self._leg(made, "pending" if pending else "available", draft.points)
+        self._leg(made, "pending" if pending else "available", draft.points, given)
+        if not pending and self._rules.grows(unit):
+            self._growing[account, unit] = made.lot
         return made
 
-    def change(self, lot: Lot, *, pending: int = 0, available: int = 0, held: int = 0) -> Lot:
+    def growing(self, account: str, unit: str, expires_at_us: int) -> Lot | None:
+        """The lot that grows by points of this expiry which are available at once, if any does."""
+        rows = self._batch.rows
+        name = self._growing.get((account, unit))
+        if name is None:
+            name = balance(self._rules, rows, account, unit)["lot"]
+        if not name:
+            return None
+        found = lot(rows, name)
+        return found if found.expires_at_us == expires_at_us and not found.pending else None
+
+    def grow(self, lot: Lot, points: int, given: Given) -> Lot:
+        """More points in a lot of a growth unit."""
+        grown = replace(lot, earned=lot.earned + points, available=lot.available + points)
+        self._batch.rows.put(lots, grown.row())
+        self._leg(grown, "available", points, given)
+        return grown
+
+    def change(
+        self,
+        lot: Lot,
+        *,
+        pending: int = 0,
+        available: int = 0,
+        held: int = 0,
+        given: Given | None = None,
+    ) -> Lot:
         """Move points into or out of parts of a lot; returns the lot as it is now."""
         changed = lot.changed(pending=pending, available=available, held=held)
         self._batch.rows.put(lots, changed.row())
         for part, points in (("pending", pending), ("available", available), ("held", held)):
             if points:
-                self._leg(changed, part, points)
+                self._leg(changed, part, points, given)
         return changed
 
-    def debt(self, account: str, points: int) -> None:
+    def extend(self, lot: Lot, expires_at_us: int) -> Lot:
+        """The points of a lot live longer: they leave it and come back with the new expiry."""
+        later = replace(lot, expires_at_us=expires_at_us)
+        self._batch.rows.put(lots, later.row())
+        for part in ("pending", "available", "held"):
+            points = getattr(lot, part)
+            if points:
+                self._leg(lot, part, -points)
+                self._leg(later, part, points)
+        return later
+
+    def debt(
+        self, account: str, points: int, *, unit: str = "", given: Given | None = None
+    ) -> None:
         """Change what the member owes: negative is more debt."""
         if points:
-            self._draft(DEBT, points, account=account)
-            self._changes[account]["debt"] += points
+            unit = unit or self._rules.unit
+            self._draft(DEBT, points, unit, account=account, given=given)
+            self._change(account, unit, "debt", points, given)
 
-    def owed(self, account: str) -> int:
+    def owed(self, account: str, unit: str = "") -> int:
         """What the member owes once this entry is written."""
-        owed: int = -balance(self._rules, self._batch.rows, account)["debt"]
-        return owed - self._changes[account]["debt"]
+        unit = unit or self._rules.unit
+        owed: int = -balance(self._rules, self._batch.rows, account, unit)["debt"]
+        changes = self._changes.get((account, unit))
+        return owed - changes["debt"] if changes is not None else owed
 
-    def own(self, account_class: pb.AccountClass.ValueType, points: int) -> None:
+    def own(self, account_class: pb.AccountClass.ValueType, points: int, *, unit: str = "") -> None:
         """A leg of one of the programme's own classes."""
         if points:
-            self._draft(account_class, points)
+            self._draft(account_class, points, unit or self._rules.unit)
 
     def event(self, text: str) -> None:
         """What happened, for an entry that commits to its event; it stays with the opening."""
@@ -188,11 +274,7 @@ class Movement:
         Raises LimitExceeded if it moves more lots than one entry can hold.
         """
         rules, batch = self._rules, self._batch
-        if len(self._drafts) > max_legs(rules.unit):
-            raise LimitExceeded(
-                "This would move points of too many lots at once; do it in parts.",
-                metadata={"legs": str(len(self._drafts)), "most": str(max_legs(rules.unit))},
-            )
+        self._check_size()
         public, private = entries.seal_legs(self._drafts, batch.random)
         body.legs.extend(public)
         opening = pb.EntryOpening(legs=private)
@@ -207,42 +289,68 @@ class Movement:
         self._keep_totals()
         return index
 
-    def _leg(self, lot: Lot, part: str, points: int) -> None:
+    def _check_size(self) -> None:
+        size = sum([_LEG_BYTES + len(draft.unit) for draft in self._drafts])
+        if len(self._drafts) > MAX_LEGS or size > _LEGS_BYTES:
+            most = max_legs(max((draft.unit for draft in self._drafts), key=len))
+            raise LimitExceeded(
+                "This would move points of too many lots at once; do it in parts.",
+                metadata={"legs": str(len(self._drafts)), "most": str(most)},
+            )
+
+    def _leg(self, lot: Lot, part: str, points: int, given: Given | None = None) -> None:
         self._draft(
             _PARTS[part],
             points,
+            lot.unit,
             account=lot.account,
             lot=lot.lot,
             expires_at_us=lot.expires_at_us,
+            given=given,
         )
-        self._changes[lot.account][part] += points
+        self._change(lot.account, lot.unit, part, points, given)
+        at, due = (lot.account, lot.unit), lot.due_at_us
+        if due:
+            known = self._due.get(at)
+            self._due[at] = due if known is None else min(known, due)
 
     def _draft(
         self,
         account_class: pb.AccountClass.ValueType,
         points: int,
+        unit: str,
         *,
         account: str = "",
         lot: str = "",
         expires_at_us: int = 0,
+        given: Given | None = None,
     ) -> None:
-        self._drafts.append(
-            LegDraft(
-                account_class=account_class,
-                unit=self._rules.unit,
-                points=points,
-                account=account,
-                lot=lot,
-                expires_at_us=expires_at_us,
-            )
-        )
+        if given is None:
+            draft = LegDraft(account_class, unit, points, account, lot, expires_at_us)
+        else:
+            why = (given.rule, given.source, given.funded_by)
+            draft = LegDraft(account_class, unit, points, account, lot, expires_at_us, *why)
+        self._drafts.append(draft)
+
+    def _change(self, account: str, unit: str, part: str, points: int, given: Given | None) -> None:
+        changes = self._changes.get((account, unit))
+        if changes is None:
+            changes = self._changes[account, unit] = defaultdict(int)
+        changes[part] += points
+        if given is not None:
+            changes[SOURCE_PARTS[given.source]] += points
 
     def _keep_balances(self, index: int, kind: str) -> None:
-        rows, unit = self._batch.rows, self._rules.unit
-        for account, changes in self._changes.items():
-            row = balance(self._rules, rows, account)
+        rows = self._batch.rows
+        for at, changes in self._changes.items():
+            account, unit = at
+            row = balance(self._rules, rows, account, unit)
             for part, points in changes.items():
                 row[part] = add(row[part], points)
+            row["lot"] = self._growing.get(at, row["lot"])
+            due = self._due.get(at, 0)
+            if due and (not row["due_at_us"] or due < row["due_at_us"]):
+                row["due_at_us"] = due
             rows.put(accounts, row)
             rows.insert(
                 postings,
@@ -252,61 +360,92 @@ class Movement:
                     "unit": unit,
                     "at_us": self._batch.now_us,
                     "entry": kind,
-                    **{part: changes[part] for part in ("pending", "available", "held", "debt")},
+                    **{part: changes[part] for part in MEMBER_PARTS.values()},
                     "reference": self._reference,
                 },
             )
 
     def _keep_totals(self) -> None:
-        rows, unit = self._batch.rows, self._rules.unit
-        sums: dict[int, int] = defaultdict(int)
+        rows = self._batch.rows
+        sums: dict[tuple[str, int], int] = {}
         for draft in self._drafts:
-            sums[draft.account_class] += draft.points
-        for account_class, points in sums.items():
-            row = rows.get(class_totals, (unit, account_class))
+            at = (draft.unit, draft.account_class)
+            sums[at] = sums.get(at, 0) + draft.points
+        for total_at, points in sums.items():
+            row = rows.get(class_totals, total_at)
             before = 0 if row is None else row["points"]
-            total = {"unit": unit, "account_class": account_class}
+            total = {"unit": total_at[0], "account_class": total_at[1]}
             rows.put(class_totals, total | {"points": add(before, points)})
 
 
 # --- what several rules do ------------------------------------------------------------------
 
 
-def credit(rules: Rules, batch: Batch, movement: Movement, account: str, draft: LotDraft) -> str:
+def credit(
+    rules: Rules,
+    batch: Batch,
+    movement: Movement,
+    account: str,
+    draft: LotDraft,
+    *,
+    unit: str = "",
+    given: Given = BY_HAND,
+) -> str:
     """Give points: a debt is paid first, the rest becomes a lot. Returns its name, or "".
 
-    The counterpart leg (ISSUED or another) is the caller's.
+    In a growth unit the lot there is may grow instead. The counterpart leg (ISSUED or another)
+    is the caller's.
     """
-    paid = min(movement.owed(account), draft.points)
-    movement.debt(account, paid)
+    unit = unit or rules.unit
+    paid = min(movement.owed(account, unit), draft.points)
+    movement.debt(account, paid, unit=unit, given=given)
     if draft.points == paid:
         return ""
     rest = replace(draft, points=draft.points - paid)
-    return movement.new_lot(account, rest, pending=draft.available_at_us > batch.now_us).lot
+    pending = draft.available_at_us > batch.now_us
+    if rules.grows(unit) and not pending:
+        growing = movement.growing(account, unit, rest.expires_at_us)
+        if growing is not None:
+            return movement.grow(growing, rest.points, given).lot
+    return movement.new_lot(account, rest, unit=unit, pending=pending, given=given).lot
 
 
 def claw_back(
-    rules: Rules, batch: Batch, movement: Movement, account: str, points: int, first: str = ""
+    rules: Rules,
+    batch: Batch,
+    movement: Movement,
+    account: str,
+    points: int,
+    first: str = "",
+    *,
+    unit: str = "",
+    given: Given | None = BY_HAND,
 ) -> tuple[int, int]:
     """Take points back: (how many were taken, how many of those became a debt).
 
     The lot named `first` gives before the others, pending before available. What the balance does
     not have is forgiven or owed, as the programme says. The counterpart leg is the caller's.
     """
-    rows, left = batch.rows, points
+    rows, left, unit = batch.rows, points, unit or rules.unit
+    policy = rules.clawback(unit)
     if first:
         earned = lot(rows, first)
         pending = min(earned.pending, left)
         available = min(earned.available, left - pending)
+        if policy is Clawback.PENDING_ONLY:
+            available = 0
         if pending or available:
-            movement.change(earned, pending=-pending, available=-available)
+            movement.change(earned, pending=-pending, available=-available, given=given)
             left -= pending + available
-    for other, part in lot_rules.take_up_to(open_lots(rows, account), left, batch.now_us):
-        movement.change(other, available=-part)
-        left -= part
-    if rules.programme.clawback_policy is Clawback.WITHIN_BALANCE:
+    if policy is Clawback.PENDING_ONLY:
         return points - left, 0
-    movement.debt(account, -left)
+    there = open_lots(rows, account, unit)
+    for other, part in lot_rules.take_up_to(there, left, batch.now_us):
+        movement.change(other, available=-part, given=given)
+        left -= part
+    if policy is Clawback.WITHIN_BALANCE:
+        return points - left, 0
+    movement.debt(account, -left, unit=unit, given=given)
     return points, left
 
 
@@ -319,10 +458,10 @@ def give_back(
     `held`, so many points leave the lot's held part at the same time (a release); without it
     they come from a counterpart leg of the caller's (a restoration).
     """
-    paid = min(movement.owed(lot.account), points)
-    grace = rules.programme.expired_lot_grace_days
+    paid = min(movement.owed(lot.account, lot.unit), points)
+    grace = rules.grace_days(lot.unit)
     expiry = lot_rules.expiry_on_return(lot, batch.now_us, grace_days=grace)
-    movement.debt(lot.account, paid)
+    movement.debt(lot.account, paid, unit=lot.unit)
     return movement.change(replace(lot, expires_at_us=expiry), available=points - paid, held=-held)
 
 
@@ -331,8 +470,26 @@ def give_back(
 
 def settle(rules: Rules, batch: Batch, account: str) -> None:
     """Let what is due on this account happen: pending points mature, old points expire."""
-    due = [one for one in open_lots(batch.rows, account) if 0 < one.due_at_us <= batch.now_us]
-    settle_lots(rules, batch, due)
+    rows = batch.rows
+    some = open_lots(rows, account)
+    settle_lots(rules, batch, [one for one in some if 0 < one.due_at_us <= batch.now_us])
+    next_due: dict[str, int] = {}
+    for one in open_lots(rows, account):
+        due = one.due_at_us
+        if due and due < next_due.get(one.unit, due + 1):
+            next_due[one.unit] = due
+    for unit in rules.units:
+        row = rows.get(accounts, (account, unit))
+        if row is not None and row["due_at_us"] != next_due.get(unit, 0):
+            rows.put(accounts, row | {"due_at_us": next_due.get(unit, 0)})
+
+
+def is_due(rules: Rules, rows: Rows, account: str, now_us: int) -> bool:
+    """Whether something on this account may mature or expire by now; its lots may be unknown."""
+    return any(
+        row is not None and 0 < row["due_at_us"] <= now_us
+        for row in (rows.get(accounts, (account, unit)) for unit in rules.units)
+    )
 
 
 def settle_lots(rules: Rules, batch: Batch, due: Iterable[Lot]) -> None:
@@ -340,11 +497,10 @@ def settle_lots(rules: Rules, batch: Batch, due: Iterable[Lot]) -> None:
     some = list(due)
     now_us = batch.now_us
     ripe = [one for one in some if one.pending and one.available_at_us <= now_us]
-    size = max_legs(rules.unit) // 2
     matured: dict[str, Lot] = {}
-    for at in range(0, len(ripe), size):
+    for part in _parts(rules, ripe):
         movement = Movement(rules, batch, reference="matured")
-        for one in ripe[at : at + size]:
+        for one in part:
             changed = movement.change(one, pending=-one.pending, available=one.pending)
             matured[one.lot] = changed
         movement.append(pb.Transfer())
@@ -355,12 +511,19 @@ def settle_lots(rules: Rules, batch: Batch, due: Iterable[Lot]) -> None:
 def expire(rules: Rules, batch: Batch, over: Iterable[Lot], *, reference: str) -> None:
     """End what is pending or available in these lots; held points stay until a decision."""
     ending = [one for one in over if one.pending or one.available]
-    size = max_legs(rules.unit) // 2 - 1
-    for at in range(0, len(ending), size):
+    for part in _parts(rules, ending):
         movement = Movement(rules, batch, reference=reference)
-        gone = 0
-        for one in ending[at : at + size]:
+        gone: dict[str, int] = defaultdict(int)
+        for one in part:
             movement.change(one, pending=-one.pending, available=-one.available)
-            gone += one.pending + one.available
-        movement.own(EXPIRED, gone)
+            gone[one.unit] += one.pending + one.available
+        for unit, points in gone.items():
+            movement.own(EXPIRED, points, unit=unit)
         movement.append(pb.Expiry())
+
+
+def _parts(rules: Rules, some: Sequence[Lot]) -> Iterator[Sequence[Lot]]:
+    """These lots in parts of which one entry surely holds two legs each, and one for each unit."""
+    size = (max_legs(max(rules.units, key=len)) - len(rules.units)) // 2
+    for at in range(0, len(some), size):
+        yield some[at : at + size]

@@ -161,7 +161,7 @@ def _place(rules: Rules, batch: Batch, command: PlaceHold) -> bytes:
     # 3. The points.
     settle(rules, batch, command.account)
     movement = Movement(rules, batch, reference=quote.redemption_id)
-    taken = take(open_lots(rows, command.account), quote.points, now_us)
+    taken = take(open_lots(rows, command.account, rules.unit), quote.points, now_us)
     for one, points in taken:
         movement.change(one, available=-points, held=points)
     expires_at_us = quote.expires_at_us + terms.claim_grace_us

@@ -16,7 +16,7 @@ from comity.ledger.command import Batch
 from comity.ledger.entries import canonical
 from comity.ledger.rows import Rows
 from comity.v1 import member_pb2, merchant_pb2
-from node.accounts import expire, member, open_lots, prefetch_accounts, settle
+from node.accounts import empty_balance, expire, member, open_lots, prefetch_accounts, settle
 from node.book import Handler, Handlers, Rules
 from node.commands import AddDevice, Enrol, EraseMember, LockMember, RevokeDevice
 from node.tables import accounts, devices, members, profiles
@@ -65,17 +65,7 @@ def _enrol(rules: Rules, batch: Batch, command: Enrol) -> bytes:
         members,
         {"account": account, "created_at_us": batch.now_us, "locked": 0, "erased_at_us": 0},
     )
-    batch.rows.insert(
-        accounts,
-        {
-            "account": account,
-            "unit": rules.unit,
-            "pending": 0,
-            "available": 0,
-            "held": 0,
-            "debt": 0,
-        },
-    )
+    batch.rows.insert(accounts, empty_balance(account, rules.unit))
     if command.name or command.email:
         batch.rows.insert(
             profiles, {"account": account, "name": command.name, "email": command.email}

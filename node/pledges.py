@@ -21,6 +21,7 @@ from comity.terms import agreements as arithmetic
 from comity.v1 import common_pb2
 from comity.v1 import entry_pb2 as pb
 from node.accounts import (
+    BY_PARTNER,
     CLAWED_BACK,
     ISSUED,
     Movement,
@@ -279,7 +280,7 @@ def _accrue(rules: Rules, batch: Batch, row: dict[str, Any]) -> None:
     movement = Movement(rules, batch, reference=row["redemption_id"])
     movement.own(ISSUED, -row["points"])
     draft = grant(rules.programme, points_=row["points"], now_us=batch.now_us)
-    row["lot"] = credit(rules, batch, movement, row["account"], draft)
+    row["lot"] = credit(rules, batch, movement, row["account"], draft, given=BY_PARTNER)
     row["accrued_index"] = movement.append(
         pb.Accrual(
             event=entries.seal_event(row["redemption_id"], batch.random(entries.SALT_BYTES)),
@@ -303,7 +304,9 @@ def _reverse(rules: Rules, batch: Batch, row: dict[str, Any], decided: Decided) 
     account = row["account"]
     settle(rules, batch, account)
     movement = Movement(rules, batch, reference=row["redemption_id"])
-    taken, _ = claw_back(rules, batch, movement, account, decided.points, row["lot"])
+    taken, _ = claw_back(
+        rules, batch, movement, account, decided.points, row["lot"], given=BY_PARTNER
+    )
     movement.own(CLAWED_BACK, taken)
     row["reversed_points"] = cumulative
     if movement.legs:

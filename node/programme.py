@@ -34,6 +34,9 @@ Positive = Annotated[int, Field(ge=1, le=10**12)]
 class Clawback(Enum):
     """Who bears points that a refund takes back when they are already spent."""
 
+    PENDING_ONLY = "pending_only"
+    """The programme: it takes what is still pending and forgives the rest."""
+
     WITHIN_BALANCE = "within_balance"
     """The programme: it takes what is there and forgives the rest."""
 

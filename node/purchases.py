@@ -16,6 +16,7 @@ from comity.ledger.rows import Rows
 from comity.v1 import entry_pb2, merchant_pb2
 from node import lots as lot_rules
 from node.accounts import (
+    BY_HAND,
     CLAWED_BACK,
     ISSUED,
     Movement,
@@ -165,8 +166,8 @@ def _adjust(rules: Rules, batch: Batch, command: AdjustPoints) -> bytes:
         movement.own(ISSUED, -command.points)
     else:
         asked = -command.points
-        for lot, part in lot_rules.take(open_lots(rows, account), asked, batch.now_us):
-            movement.change(lot, available=-part)
+        for lot, part in lot_rules.take(open_lots(rows, account, rules.unit), asked, batch.now_us):
+            movement.change(lot, available=-part, given=BY_HAND)
         movement.own(CLAWED_BACK, asked)
     index = movement.append(entry_pb2.Adjustment(reason_code=command.reason_code))
     return canonical(merchant_pb2.AdjustPointsResponse(index=index))

@@ -21,7 +21,7 @@ from comity.terms import agreements as arithmetic
 from comity.terms import quotes
 from comity.v1 import clearing_pb2, common_pb2
 from comity.v1 import entry_pb2 as pb
-from node.accounts import ISSUED, Movement, credit, member, prefetch_accounts
+from node.accounts import BY_PARTNER, ISSUED, Movement, credit, member, prefetch_accounts
 from node.book import Handler, Handlers, Rules
 from node.decided import Decided, check_amounts
 from node.holds import terms_from, terms_in_force
@@ -268,7 +268,7 @@ def _credit(rules: Rules, batch: Batch, row: dict[str, Any], delivery: pb.Delive
     points = row["acceptor_points"]
     movement.own(ISSUED, -points)
     draft = grant(rules.programme, points_=points, now_us=batch.now_us)
-    row["lot"] = credit(rules, batch, movement, row["destination"], draft)
+    row["lot"] = credit(rules, batch, movement, row["destination"], draft, given=BY_PARTNER)
     movement.append(delivery)
 
 

@@ -20,6 +20,7 @@ from comity.points import Rounding, divide
 from comity.v1 import clearing_pb2
 from comity.v1 import entry_pb2 as pb
 from node.accounts import (
+    BY_PARTNER,
     CLAWED_BACK,
     Movement,
     lot,
@@ -148,18 +149,18 @@ def _take_points(
         first = lot(rows, row["lot"])
         part = min(first.available, wanted) if not first.expired(batch.now_us) else 0
         if part:
-            movement.change(first, available=-part)
+            movement.change(first, available=-part, given=BY_PARTNER)
         wanted -= part
     if wanted:
         try:
-            found = take(open_lots(rows, account), wanted, batch.now_us)
+            found = take(open_lots(rows, account, rules.unit), wanted, batch.now_us)
         except InsufficientPoints as error:
             raise NotReversible(
                 "The member has spent the points of this exchange; it cannot be taken back.",
                 metadata=error.metadata,
             ) from error
         for other, part in found:
-            movement.change(other, available=-part)
+            movement.change(other, available=-part, given=BY_PARTNER)
     movement.own(CLAWED_BACK, _share(row, after) - _share(row, before))
     movement.append(body)
 

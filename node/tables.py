@@ -64,12 +64,22 @@ accounts = ledger_table(
     field("available", BigInt),
     field("held", BigInt),
     field("debt", BigInt),
+    field("business", BigInt),
+    field("activity", BigInt),
+    field("bonus", BigInt),
+    field("lot"),
+    field("due_at_us", BigInt),
     CheckConstraint("pending >= 0", name="pending"),
     CheckConstraint("available >= 0", name="available"),
     CheckConstraint("held >= 0", name="held"),
     CheckConstraint("debt <= 0", name="debt"),
 )
-"""Balances, kept with every entry and never summed on read; lots sum to them."""
+"""Balances, kept with every entry and never summed on read; lots sum to them.
+
+`business`, `activity` and `bonus` are what was issued from each source less what was taken back.
+`lot` is the lot that grows when points of a growth unit arrive, "" for none; before `due_at_us` no
+lot of the account matures or expires. No entry states these two.
+"""
 
 lots = ledger_table(
     metadata,

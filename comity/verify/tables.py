@@ -157,7 +157,13 @@ class _Comparison:
 def _check_brand(compare: _Comparison, replay: Replay) -> None:
     balances = {at: tuple(points) for at, points in replay.accounts.items()}
     parts = ("pending", "available", "held", "debt")
-    compare.table("accounts", ("account", "unit"), parts, balances)
+    sources, none = replay.membership.sources, (0, 0, 0)
+    compare.table(
+        "accounts",
+        ("account", "unit"),
+        (*parts, "business", "activity", "bonus"),
+        {at: (*points, *sources.get(at, none)) for at, points in balances.items()},
+    )
     compare.table(
         "lots",
         ("lot",),
