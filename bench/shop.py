@@ -34,10 +34,10 @@ REWARDS = {f"reward-{number}": 50 + 10 * number for number in range(8)}
 PROGRAMME = """\
 version: '1'
 name: {name}
-unit: {name}/points
 zone: Europe/Amsterdam
 currency: EUR
-earn: {{points: 1, per_minor: 1}}
+units: {{points: {{kind: hard}}}}
+earn: {{purchase: {{on: purchase, rate: {{points: 1, per_minor: 1}}}}}}
 return_window_days: 0
 """
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from comity.ledger.command import Batch, Command
 from comity.ledger.rows import Rows
-from node.programme import Clawback, Programme
+from node.programme import Clawback, Programme, UnitKind
 
 Prefetch = Callable[["Rules", Rows, Sequence[Any]], None]
 Execute = Callable[["Rules", Batch, Any], bytes]
@@ -36,24 +36,29 @@ class Rules:
     @property
     def unit(self) -> str:
         """The unit of this brand's points which partners redeem."""
-        return self.programme.unit
+        return f"{self.participant}/{self.programme.main_unit}"
 
     @property
     def units(self) -> tuple[str, ...]:
         """Every unit of this brand's, by its full name."""
-        return (self.programme.unit,)
+        return tuple(f"{self.participant}/{name}" for name in self.programme.units)
 
     def clawback(self, unit: str) -> Clawback:
         """What a refund takes back of points in this unit that are no longer there."""
-        return self.programme.clawback_policy
+        return self.programme.units[_name(unit)].clawback
 
     def grace_days(self, unit: str) -> int:
         """How long points live that come back to a lot which has expired meanwhile."""
-        return self.programme.expired_lot_grace_days
+        return self.programme.units[_name(unit)].expired_lot_grace_days
 
     def grows(self, unit: str) -> bool:
         """Whether points of this unit join the lot of the same expiry instead of a new one."""
-        return False
+        return self.programme.units[_name(unit)].kind is UnitKind.GROWTH
+
+
+def _name(unit: str) -> str:
+    """What the programme file calls a unit."""
+    return unit.partition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)

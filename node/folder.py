@@ -109,7 +109,7 @@ def read(path: Path) -> Folder:
     return Folder(
         path=path,
         settings=settings,
-        programme=read_programme(programme.read_bytes(), participant=settings.participant),
+        programme=read_programme(programme.read_bytes()),
         signer=LogSigner(settings.origin, keys.load(path / "log.key")),
         secret=ServerSecret(tls.load_private(path / "secret.key")),
         config=config,

@@ -53,28 +53,29 @@ PROGRAMME: Final = """\
 # How this brand's points are earned and spent. Change it as you like; a changed programme needs
 # a new version, and takes effect when the node starts again.
 version: "1"
-name: {name}
-unit: {participant}/points
+name: NAME
 zone: UTC
 currency: EUR
 
+units:
+  points:
+    kind: hard
+    # `days`, `months`, `calendar_years`; leave it out for points that never expire.
+    expiry: {months: 24}
+    # Refunded points that are spent: `within_balance` forgives them, `debt` lets the member owe
+    # them.
+    clawback: within_balance
+    # How long points live that come back, from a reversed redemption, after they have expired.
+    expired_lot_grace_days: 30
+
 # One point for every 100 minor units (cents) of a purchase, rounded down.
 earn:
-  points: 1
-  per_minor: 100
-
-# `days`, `months` or `calendar_years`; leave it out for points that never expire.
-expiry:
-  months: 24
+  purchase: {on: purchase, rate: {points: 1, per_minor: 100}}
 
 # Points are pending, not spendable, until a purchase can no longer be returned.
 return_window_days: 0
 # How old a purchase may be when it is recorded.
 backdate_days: 30
-# Refunded points that are spent: `within_balance` forgives them, `debt` lets the member owe them.
-clawback: within_balance
-# How long points live that come back, from a reversed redemption, after they have expired.
-expired_lot_grace_days: 30
 
 redemptions_per_day: 100
 redeemed_points_per_day: 1000000
@@ -151,9 +152,9 @@ def _create(
         public_address=public_address,
         database_url=database_url,
     )
-    named = PROGRAMME.format(name=json.dumps(display_name or participant), participant=participant)
+    named = PROGRAMME.replace("NAME", json.dumps(display_name or participant))
     content = programme or named.encode()
-    read = read_programme(content, participant=participant)
+    read = read_programme(content)
     subject = brand(network, participant)
     (folder / FILE).write_text(text)
     settings = load_settings(folder)

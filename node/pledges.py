@@ -34,7 +34,7 @@ from node.accounts import (
 from node.book import Handler, Handlers, Rules
 from node.decided import Decided, check_amounts
 from node.holds import terms_from, terms_in_force
-from node.programme import grant, points_for
+from node.programme import grant, points_for, purchase_rate
 from node.redemption_tables import agreements, notices, pledges
 from node.tables import lots
 
@@ -83,9 +83,10 @@ def _pledge(rules: Rules, batch: Batch, command: PledgeAccrual) -> bytes:
         raise Malformed(f"Purchases are in {programme.currency} here.", field="amount.currency")
     terms = terms_in_force(rows, command.agreement_id, command.agreement_version, batch.now_us)
     arithmetic.check_kind(terms, ACCRUAL)
-    own = points_for(
-        command.minor, rate_points=programme.earn.points, rate_minor=programme.earn.per_minor
-    )
+    rate = purchase_rate(programme)
+    if rate is None:
+        raise Malformed("This programme has no rate at which a purchase earns points.")
+    own = points_for(command.minor, rate_points=rate.points, rate_minor=rate.per_minor)
     points = arithmetic.issuer_points(terms, own)
     arithmetic.check_points(terms, points)
     salt = batch.random(entries.SALT_BYTES)

@@ -30,7 +30,7 @@ from node.accounts import (
 )
 from node.book import Handler, Handlers, Rules
 from node.commands import AdjustPoints, RecordPurchase, RefundPurchase
-from node.programme import earn, grant, points_for
+from node.programme import earn, grant, points_for, purchase_rate
 from node.tables import lots, members, purchases
 
 # --- earning --------------------------------------------------------------------------------
@@ -50,6 +50,7 @@ def _record(rules: Rules, batch: Batch, command: RecordPurchase) -> bytes:
             f"This programme earns in {programme.currency}, not in {command.currency}.",
             field="amount.currency",
         )
+    rate = purchase_rate(programme)
     draft = earn(
         programme,
         minor=command.minor,
@@ -73,8 +74,8 @@ def _record(rules: Rules, batch: Batch, command: RecordPurchase) -> bytes:
             "refunded_minor": 0,
             "points": draft.points,
             "reversed_points": 0,
-            "rate_points": programme.earn.points,
-            "rate_minor": programme.earn.per_minor,
+            "rate_points": rate.points if rate else 0,
+            "rate_minor": rate.per_minor if rate else 1,
             "lot": lot,
             "occurred_at_us": draft.earned_at_us,
         },

@@ -35,21 +35,31 @@ ORIGIN = f"{NETWORK}/{LEDGER}"
 START_US = 1_767_225_600_000_000
 """2026-01-01 00:00 UTC."""
 
+UNIT_FIELDS = ("expiry", "clawback", "expired_lot_grace_days")
+
 M = TypeVar("M", bound=Message)
 
 
 def programme(**changes: Any) -> Programme:
     """A programme of one point a cent, for ever, spendable at once; and `changes` to it."""
-    content: dict[str, Any] = {
+    return Programme.model_validate(programme_content("Grocery Plus", **changes))
+
+
+def programme_content(name: str, **changes: Any) -> dict[str, Any]:
+    """What the file of such a programme holds.
+
+    Beside the file's own fields `changes` may give those of its one unit, and its `rate`.
+    """
+    unit = {"clawback": "debt"} | {one: changes.pop(one) for one in UNIT_FIELDS if one in changes}
+    rate = changes.pop("rate", {"points": 1, "per_minor": 1})
+    return {
         "version": "1",
-        "name": "Grocery Plus",
-        "unit": UNIT,
+        "name": name,
         "zone": "Europe/Amsterdam",
         "currency": "EUR",
-        "earn": {"points": 1, "per_minor": 1},
-        "clawback": "debt",
-    }
-    return Programme.model_validate(content | changes)
+        "units": {"points": unit},
+        "earn": {"purchase": {"on": "purchase", "rate": rate}},
+    } | changes
 
 
 def signing_key(name: str) -> SigningKey:

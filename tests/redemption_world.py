@@ -44,6 +44,7 @@ from node.gate import Gate, GatedQueue, gated
 from node.network import NETWORK_HANDLERS, Network, join
 from node.open_holds import HoldLimits
 from node.programme import Programme
+from tests.brand import programme_content
 from tests.store.clearing_world import NETWORK, World, terms
 
 TILL = Caller(kind=CallerKind.TILL, id="front")
@@ -114,16 +115,8 @@ class Node:
 
     @property
     def rules(self) -> Rules:
-        content: dict[str, Any] = {
-            "version": "1",
-            "name": f"{self.name} Plus",
-            "unit": f"{self.name}/points",
-            "zone": "Europe/Amsterdam",
-            "currency": "EUR",
-            "earn": {"points": 1, "per_minor": 1},
-            "clawback": "debt",
-        }
-        programme = Programme.model_validate(content | self.programme_changes)
+        content = programme_content(f"{self.name} Plus", **self.programme_changes)
+        programme = Programme.model_validate(content)
         return Rules(network=NETWORK, participant=self.name, programme=programme)
 
     def init(self) -> None:

@@ -61,11 +61,10 @@ def programme(brand: str, version: int = 1) -> str:
     return (
         f"version: '{version}'\n"
         f"name: {brand} points\n"
-        f"unit: {brand}/points\n"
         "zone: Europe/Berlin\n"
         f"currency: {CURRENCY}\n"
-        "earn: {points: 1, per_minor: 1}\n"
-        "expiry: {days: 30}\n"
+        "units: {points: {expiry: {days: 30}}}\n"
+        "earn: {purchase: {on: purchase, rate: {points: 1, per_minor: 1}}}\n"
         "return_window_days: 0\n"
         "backdate_days: 400\n"
     )

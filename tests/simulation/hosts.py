@@ -42,6 +42,7 @@ from node import tables as node_tables
 from node.book import NodeBook, Rules
 from node.commands import INTERNAL, AddStaffKey
 from node.programme import read_programme
+from tests.brand import programme_content
 from tests.simulation import identities
 from tests.simulation.identities import CLEARING, NETWORK
 from tests.simulation.loop import Crash, Process
@@ -420,17 +421,8 @@ class BrandHost(Host):
         folder: Path | None = None,
     ) -> None:
         super().__init__(name, ground, folder=folder)
-        content = {
-            "version": "1",
-            "name": name,
-            "unit": f"{name}/points",
-            "zone": "UTC",
-            "currency": "EUR",
-            "earn": {"points": 1, "per_minor": 1},
-            "clawback": "debt",
-        }
-        text = json.dumps(content | dict(programme or {}))
-        self.programme = read_programme(text.encode(), participant=name)
+        content = programme_content(name, **{"zone": "UTC"} | dict(programme or {}))
+        self.programme = read_programme(json.dumps(content).encode())
         self.limits = limits or node_build.Limits(sweep_s=10.0, redeem_wait_s=4.0)
 
     def create(self) -> None:

@@ -78,7 +78,7 @@ def test_init_makes_a_folder_that_is_ready_for_admission(tmp_path: Path) -> None
     assert created.vkey.startswith(ORIGIN)
     settings = load_settings(folder)
     assert (settings.origin, settings.display_name) == (ORIGIN, "Grocery")
-    read_programme((folder / "programme.yaml").read_bytes(), participant=LEDGER)
+    read_programme((folder / "programme.yaml").read_bytes())
 
 
 def test_the_first_manager_may_open_a_session(tmp_path: Path) -> None:

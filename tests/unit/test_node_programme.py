@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from comity.clock import DAY, SECOND
 from comity.errors import LimitExceeded, Malformed
 from node.programme import (
+    Rate,
     check_redemption,
     earn,
     expires_at,
     local_day,
     points_for,
+    purchase_rate,
     read_programme,
     start_of_day,
 )
@@ -25,16 +27,17 @@ from tests.brand import START_US, programme
 FILE = b"""\
 version: "2026-1"
 name: Grocery Plus
-unit: grocery/points
 zone: Europe/Amsterdam
 currency: EUR
+units:
+  points:
+    expiry: {months: 12}
+    clawback: debt
 earn:
-  points: 1
-  per_minor: 100
-expiry:
-  months: 12
+  purchase:
+    on: purchase
+    rate: {points: 1, per_minor: 100}
 return_window_days: 14
-clawback: debt
 """
 
 
@@ -43,24 +46,23 @@ def at(text: str, zone: str) -> int:
 
 
 def test_a_file_is_read_with_the_digest_of_its_bytes() -> None:
-    read = read_programme(FILE, participant="grocery")
-    assert read.programme.earn.per_minor == 100
-    assert read.programme.expiry.months == 12
+    read = read_programme(FILE)
+    assert purchase_rate(read.programme) == Rate(points=1, per_minor=100)
+    assert read.programme.units["points"].expiry.months == 12
     assert len(read.digest) == 32
-    assert read.digest != read_programme(FILE + b"\n", participant="grocery").digest
+    assert read.digest != read_programme(FILE + b"\n").digest
 
 
 @pytest.mark.parametrize(
     ("wrong", "right", "sentence"),
     [
-        (b"per_minor: 0", b"per_minor: 100", "Line 8 of the programme file, earn.per_minor"),
-        (b"per_minor: 0.5", b"per_minor: 100", "Line 8"),
-        (b"zone: Mars/Olympus", b"zone: Europe/Amsterdam", "Line 4"),
-        (b"clawbak: debt", b"clawback: debt", "Line 12"),
-        (b"clawback: sue", b"clawback: debt", "Line 12"),
-        (b"unit: books/points", b"unit: grocery/points", "begins with grocery/"),
-        (b"name: A\nname: B", b"name: Grocery Plus", "Line 3 of the programme file gives name"),
-        (b"  months: 12\n  days: 3", b"  months: 12", "one of days, months"),
+        (b"per_minor: 0", b"per_minor: 100", "Line 12 of the programme file, earn.purchase.rate."),
+        (b"per_minor: 0.5", b"per_minor: 100", "Line 12"),
+        (b"zone: Mars/Olympus", b"zone: Europe/Amsterdam", "Line 3"),
+        (b"clawbak: debt", b"clawback: debt", "Line 8"),
+        (b"clawback: sue", b"clawback: debt", "Line 8"),
+        (b"name: A\nname: B", b"name: Grocery Plus", "Line 3 of the programme file: name is given"),
+        (b"{months: 12, days: 3}", b"{months: 12}", "one of days, months"),
         (b"name: [", b"name: Grocery Plus", "not YAML"),
     ],
 )
@@ -69,7 +71,7 @@ def test_a_mistake_in_the_file_is_named_with_its_line(
 ) -> None:
     assert right in FILE
     with pytest.raises(Malformed, match=sentence):
-        read_programme(FILE.replace(right, wrong), participant="grocery")
+        read_programme(FILE.replace(right, wrong))
 
 
 def test_points_are_rounded_down_once_for_a_purchase() -> None:
@@ -114,11 +116,11 @@ def test_points_expire_at_local_midnight(
     rule: dict[str, int], zone: str, earned: str, expires: str
 ) -> None:
     rules = programme(zone=zone, expiry=rule)
-    assert expires_at(rules, at(earned, zone)) == at(expires, zone)
+    assert expires_at(rules, "points", at(earned, zone)) == at(expires, zone)
 
 
 def test_without_a_rule_points_never_expire() -> None:
-    assert expires_at(programme(), START_US) == 0
+    assert expires_at(programme(), "points", START_US) == 0
 
 
 def test_the_day_is_the_programmes_own() -> None:
@@ -145,7 +147,7 @@ def test_a_day_begins_where_the_day_before_ends(day: date, zone: str) -> None:
 )
 def test_points_live_at_least_as_long_as_promised(days: int, earned: int) -> None:
     rules = programme(expiry={"days": days})
-    life_us = expires_at(rules, earned * SECOND) - earned * SECOND
+    life_us = expires_at(rules, "points", earned * SECOND) - earned * SECOND
     assert (days - 1) * DAY < life_us <= (days + 1) * DAY + 3_600 * SECOND
 
 

@@ -17,7 +17,7 @@ from tests.brand import START_US, Brand, programme
 
 
 def test_a_purchase_earns_and_a_retry_earns_once() -> None:
-    brand = Brand(programme(earn={"points": 1, "per_minor": 100}))
+    brand = Brand(programme(rate={"points": 1, "per_minor": 100}))
     alice = brand.enrol()
     first = brand.buy(alice, 1_280, purchase_id="till-1/7")
     again = brand.buy(alice, 1_280, purchase_id="till-1/7")
@@ -64,7 +64,7 @@ def test_a_batch_answers_each_purchase_for_itself() -> None:
 
 
 def test_a_purchase_too_small_for_a_point_is_still_a_purchase() -> None:
-    brand = Brand(programme(earn={"points": 1, "per_minor": 100}))
+    brand = Brand(programme(rate={"points": 1, "per_minor": 100}))
     alice = brand.enrol()
     assert brand.buy(alice, 99, purchase_id="p").points == 0
     assert brand.kinds() == []
@@ -151,7 +151,7 @@ def test_a_refund_takes_back_pending_points_first() -> None:
 
 
 def test_the_points_of_a_refund_are_the_difference_of_what_the_rest_earns() -> None:
-    brand = Brand(programme(earn={"points": 1, "per_minor": 100}))
+    brand = Brand(programme(rate={"points": 1, "per_minor": 100}))
     alice = brand.enrol()
     brand.buy(alice, 250, purchase_id="p")
     # 2 points for 250, 2 for 249, 1 for 199, 0 for 99.
@@ -224,7 +224,7 @@ def test_any_order_of_purchases_and_partial_refunds_ends_alike(
     sold: list[Sale], order: object, pending: bool
 ) -> None:
     rules = programme(
-        earn={"points": 3, "per_minor": 70},
+        rate={"points": 3, "per_minor": 70},
         return_window_days=7 if pending else 0,
         clawback="debt",
     )
