@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import repeat
 from typing import Any, Final
 
 from comity.ledger.membership import Membership
@@ -96,7 +95,7 @@ class LotState:
     unit: str
     earned: int
     expires_at_us: int
-    points: list[int] = field(default_factory=lambda: [0, 0, 0])
+    points: list[int]
 
 
 @dataclass(slots=True)
@@ -172,7 +171,7 @@ class Replay:
         self.entries += 1
         body = getattr(entry, kind)
         secrets: Sequence[entry_pb2.LegOpening] = () if opening is None else opening.legs
-        if kind not in _WITHOUT_LEGS and body.legs:
+        if kind not in _WITHOUT_LEGS:
             self._move(index, body.legs, secrets)
         special = _SPECIAL.get(kind)
         if special is not None:
@@ -191,90 +190,89 @@ class Replay:
             opened = False
         totals = self.totals
         sums: dict[str, int] = {}
-        lowered: list[tuple[str, int]] = []
-        taken: list[tuple[int, str, str, str]] = []
-        for leg, secret in zip(legs, secrets if opened else repeat(None), strict=False):
+        lowered: list[tuple[tuple[str, int], int, str | None, str]] = []
+        account: str | None = None
+        lot = ""
+        for place, leg in enumerate(legs):
             account_class, unit, points = leg.account_class, leg.unit, leg.points
             sums[unit] = sums.get(unit, 0) + points
-            at = (unit, account_class)
+            at: tuple[str, int] = (unit, account_class)
             totals[at] = totals.get(at, 0) + points
             part = _PART.get(account_class)
             if part is None:
                 if leg.account or account_class not in _CLASSES:
                     self._contradicts("I1", index, "has a leg of no account that could be")
                 continue
-            lowers = points > 0 if part == _OWED else points < 0
-            if lowers:
-                lowered.append(at)
-            if secret is not None:
-                account, lot = self._book(index, leg, secret, part, unit, points)
-                if lowers:
-                    taken.append((part, account, unit, lot))
+            if opened:
+                secret = secrets[place]
+                account, lot = secret.account, secret.lot
+                data = secret.SerializeToString()
+                if data[:2] != _SALT or sha256(_LEG + data[2:]).digest() != leg.account:
+                    self._contradicts("openings", index, "has a leg its opening does not open")
+                source = secret.source
+                if source:
+                    self._book_source(account, unit, lot, source, points)
+                self._book(index, part, account, unit, lot, points, secret.expires_at_us)
             elif len(leg.account) != COMMITMENT_SIZE:
                 self._contradicts("I1", index, "has a member's leg without a commitment")
-        self._check_moved(index, sums, lowered, taken)
+            if (points > 0) if part == _OWED else (points < 0):
+                lowered.append((at, part, account, lot))
+        for unit, total in sums.items():
+            if total or not 0 < len(unit) <= MAX_UNIT:
+                self._contradicts("I1", index, f"has legs in {unit!r} that sum to {total}")
+        for at, part, account, lot in lowered:
+            self._check_lowered(index, at, part, account, lot)
 
     def _book(
         self,
         index: int,
-        leg: entry_pb2.Leg,
-        secret: entry_pb2.LegOpening,
         part: int,
+        account: str,
         unit: str,
+        lot: str,
         points: int,
-    ) -> tuple[str, str]:
-        """Book a member's leg on its account and lot, which are returned."""
-        account, lot = secret.account, secret.lot
-        data = secret.SerializeToString()
-        if data[:2] != _SALT or sha256(_LEG + data[2:]).digest() != leg.account:
-            self._contradicts("openings", index, "has a leg its opening does not open")
+        expires_at_us: int,
+    ) -> None:
+        """Book a member's leg on its account and its lot."""
         balance = self.accounts.get((account, unit))
         if balance is None:
             balance = self.accounts[account, unit] = [0, 0, 0, 0]
         balance[part] += points
-        if part != _OWED:
-            state = self.lots.get(lot)
-            if state is None:
-                state = self._new_lot(index, lot, unit, points, secret)
-            elif secret.source and points > 0:
-                state.earned += points
-            if state.account != account or state.unit != unit:
-                self._contradicts("I18", index, f"moves lot {lot} to another account")
-            state.points[part] += points
-            state.expires_at_us = secret.expires_at_us
-        if secret.source:
-            self.membership.book_source(account, unit, secret.source, points)
-        return account, lot
+        if part == _OWED:
+            return
+        state = self.lots.get(lot)
+        if state is None:
+            if not lot:
+                self._contradicts("I18", index, "moves points of no lot")
+            state = self.lots[lot] = LotState(account, unit, points, expires_at_us, [0, 0, 0])
+        elif state.account != account or state.unit != unit:
+            self._contradicts("I18", index, f"moves lot {lot} to another account")
+        state.points[part] += points
+        state.expires_at_us = expires_at_us
 
-    def _new_lot(
-        self, index: int, lot: str, unit: str, points: int, secret: entry_pb2.LegOpening
-    ) -> LotState:
-        if not lot:
-            self._contradicts("I18", index, "moves points of no lot")
-        made = self.lots[lot] = LotState(secret.account, unit, points, secret.expires_at_us)
-        return made
+    def _book_source(self, account: str, unit: str, lot: str, source: int, points: int) -> None:
+        """Points are issued, or taken back; those on a lot there is already make it grow."""
+        self.membership.book_source(account, unit, source, points)
+        state = self.lots.get(lot)
+        if state is not None and points > 0:
+            state.earned += points
 
-    def _check_moved(
-        self,
-        index: int,
-        sums: dict[str, int],
-        lowered: list[tuple[str, int]],
-        taken: list[tuple[int, str, str, str]],
+    def _check_lowered(
+        self, index: int, at: tuple[str, int], part: int, account: str | None, lot: str
     ) -> None:
-        """I1 and I2 of one entry: what its legs sum to, and what they took from."""
-        for unit, total in sums.items():
-            if total or not 0 < len(unit) <= MAX_UNIT:
-                self._contradicts("I1", index, f"has legs in {unit!r} that sum to {total}")
-        for at in lowered:
-            total = self.totals[at]
-            if total > 0 if at[1] == DEBT else total < 0:
-                self._contradicts("I2", index, f"takes the total of class {at[1]} to {total}")
-        for part, account, unit, lot in taken:
-            left = self.accounts[account, unit][part]
-            if left > 0 if part == _OWED else left < 0:
-                self._contradicts("I2", index, f"takes {_PARTS[part]} of {account} to {left}")
-            if part != _OWED and self.lots[lot].points[part] < 0:
-                left = self.lots[lot].points[part]
+        """I2: what a leg took from is not negative, nor a debt positive."""
+        sign = -1 if part == _OWED else 1
+        left = self.totals[at]
+        if sign * left < 0:
+            self._contradicts("I2", index, f"takes the total of class {at[1]} to {left}")
+        if account is None:
+            return
+        left = self.accounts[account, at[0]][part]
+        if sign * left < 0:
+            self._contradicts("I2", index, f"takes {_PARTS[part]} of {account} to {left}")
+        if part != _OWED:
+            left = self.lots[lot].points[part]
+            if left < 0:
                 self._contradicts("I2", index, f"takes {_PARTS[part]} of lot {lot} to {left}")
 
     # --- redemptions --------------------------------------------------------------------

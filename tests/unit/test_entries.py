@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random as seeded
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from google.protobuf.descriptor import Descriptor
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -344,3 +347,19 @@ def test_a_decision_opens_to_its_own_figures_only(points: int, minor: int) -> No
         setattr(other, name, digest("other"))
         with pytest.raises(BadStatement):
             entries.check_decision_opening(other, opening)
+
+
+def message_types(kind: Descriptor, seen: set[str]) -> Iterator[Descriptor]:
+    """A message type and those of its fields, at any depth."""
+    if kind.full_name not in seen:
+        seen.add(kind.full_name)
+        yield kind
+        for field in kind.fields:
+            if field.message_type is not None:
+                yield from message_types(field.message_type, seen)
+
+
+@pytest.mark.parametrize("kind", [entry_pb2.Entry, entry_pb2.Quote, entry_pb2.Mandate])
+def test_what_is_read_strictly_has_no_maps_whose_order_could_differ(kind: Any) -> None:
+    for found in message_types(kind.DESCRIPTOR, set()):
+        assert not found.GetOptions().map_entry, found.full_name
