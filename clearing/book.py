@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from clearing import claims, record, register, roster, tables, windows
+from clearing import claims, key_changes, record, register, roster, tables, windows
 from clearing.claims import Claims
 from clearing.commands import (
     Admit,
@@ -21,6 +21,9 @@ from clearing.commands import (
     PutInForce,
     RecordAcknowledgement,
     ReportDelivery,
+    RevokeAuditor,
+    RevokeParticipant,
+    RotateKey,
     SetCap,
     SetStanding,
     SettleWindow,
@@ -73,7 +76,8 @@ class ClearingBook:
                 capped=[(command.participant, command.currency) for command in caps]
                 + [(c.admit.participant, code) for c in admissions for code, _ in c.caps],
             )
-        rows.load(tables.auditors, [(command.key_id,) for command in of(AdmitAuditor)])
+        key_changes.prefetch(rows, [c.participant for c in of(RotateKey, RevokeParticipant)])
+        rows.load(tables.auditors, [(c.key_id,) for c in of(AdmitAuditor, RevokeAuditor)])
         if of(WriteHeads) or closings:
             roster.load_participants(rows)
         for number in numbers[: len(closings)]:
@@ -114,12 +118,19 @@ class ClearingBook:
             case Admit():
                 index = roster.admit(batch, command, origin=origin, network=network)
                 return record.answer(index) + command.certificate
+            case RotateKey():
+                return key_changes.rotate(batch, command, origin=origin)
+            case RevokeParticipant():
+                return record.answer(key_changes.revoke(batch, command, origin=origin))
             case SetStanding():
                 return record.answer(roster.set_standing(batch, command, origin=origin))
             case SetCap():
                 return record.answer(roster.set_cap(batch, command, origin=origin))
             case AdmitAuditor():
                 roster.admit_auditor(batch, command)
+                return b""
+            case RevokeAuditor():
+                roster.revoke_auditor(batch, command)
                 return b""
         if isinstance(command, Claim):
             return self._claims.decide(batch, command)

@@ -26,6 +26,7 @@ from clearing.service import ClearingService
 from clearing.store import ClearingStore
 from clearing.sweep import Sweep
 from comity.clock import Clock
+from comity.errors import Unauthenticated
 from comity.keys import Random
 from comity.ledger.guard import HeadFile
 from comity.ledger.heads import HeadKeeper
@@ -36,11 +37,10 @@ from comity.ledger.sequencer import Sequencer
 from comity.ledger.signer import LogSigner
 from comity.ledger.steps import Fault, no_fault
 from comity.ledger.store import LedgerStore
-from comity.log.note import VerifierKey
 from comity.rpc.authentication import CertificateAuthenticator, TokenAuthenticator
 from comity.rpc.authorisation import permissions
 from comity.rpc.authority import Authority
-from comity.rpc.caller import CallerKind
+from comity.rpc.caller import Caller, CallerKind
 from comity.rpc.endpoint import Endpoint
 from comity.rpc.limits import CallLimiter
 from comity.rpc.metrics import Metrics
@@ -107,11 +107,12 @@ def build(config: operator_pb2.NetworkConfig, rules: Rules, world: Surroundings)
     ledger = LedgerStore(world.engine, LEDGER)
     store = ClearingStore(world.engine, LEDGER)
     roster = Roster(config.network, store.participants())
-    own = VerifierKey.parse(world.signer.vkey)
     heads = HeadKeeper(
         ledger,
         origin=origin,
-        verifier_of=lambda asked: own if asked == origin else roster.verifier_of(asked),
+        verifier_of=lambda asked: (
+            world.signer.history if asked == origin else roster.verifier_of(asked)
+        ),
         clock=clock,
     )
     queue = CommandQueue(
@@ -177,7 +178,11 @@ def build(config: operator_pb2.NetworkConfig, rules: Rules, world: Surroundings)
         grace_us=rules.report_grace_us,
     )
     log_service = LogService(
-        ledger, network=config.network, origin=origin, vkey=world.signer.vkey, read=read
+        ledger,
+        network=config.network,
+        origin=origin,
+        keys=lambda: world.signer.history,
+        read=read,
     )
     return Clearing(
         peer=_peer_endpoint(config.network, roster, service, operators, log_service, world),
@@ -247,13 +252,21 @@ def _public_endpoint(
             _service(log_pb2, "LogService"): log_service,
             _service(log_pb2, "SessionService"): sessions,
         },
-        authenticator=TokenAuthenticator(tokens),
+        authenticator=TokenAuthenticator(tokens, admit=lambda caller: _standing(store, caller)),
         permissions=permissions(),
         limiter=CallLimiter(world.clock),
         clock=world.clock,
         log=world.log,
         metrics=world.metrics,
     )
+
+
+def _standing(store: ClearingStore, caller: Caller) -> None:
+    """Raises Unauthenticated for a session whose key was revoked. Auditors call rarely."""
+    assert caller.key_hash is not None, "a token names its key"
+    found = store.auditor(f"key_{caller.key_hash[:8].hex()}")
+    if found is None or found["auditor"] != caller.id:
+        raise Unauthenticated("The key of this session was revoked; ask the operator for access.")
 
 
 def _service(module: object, name: str) -> ServiceDescriptor:

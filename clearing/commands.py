@@ -294,6 +294,46 @@ class Admit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RotateKey:
+    """Exchange a participant's log key; see `clearing.key_changes`.
+
+    `last_size` None leaves it to clearing; `old_signature` is empty for a lost or stolen key.
+    """
+
+    step: ClassVar[Step] = Step.ROTATE
+    caller: str
+    id: str
+    participant: str
+    vkey: str
+    new_signature: bytes
+    old_signature: bytes
+    last_size: int | None
+
+    def content(self) -> Mapping[str, Content]:
+        return {
+            "participant": self.participant,
+            "vkey": self.vkey,
+            "new_signature": self.new_signature,
+            "old_signature": self.old_signature,
+            "last_size": self.last_size,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeParticipant:
+    """End a participant, for good."""
+
+    step: ClassVar[Step] = Step.REVOKE
+    caller: str
+    id: str
+    participant: str
+    reason: str
+
+    def content(self) -> Mapping[str, Content]:
+        return {"participant": self.participant, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetStanding:
     """Suspend, freeze or resume a participant."""
 
@@ -344,3 +384,16 @@ class AdmitAuditor:
 
     def content(self) -> Mapping[str, Content]:
         return {"auditor": self.auditor, "public_key": self.public_key}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeAuditor:
+    """End an auditor's key."""
+
+    step: ClassVar[Step] = Step.REVOKE
+    caller: str
+    id: str
+    key_id: str
+
+    def content(self) -> Mapping[str, Content]:
+        return {"key_id": self.key_id}

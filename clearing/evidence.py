@@ -7,6 +7,7 @@ item alone and write nothing (protocol, section 3 step 5).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 from clearing.commands import (
@@ -22,7 +23,7 @@ from clearing.commands import (
 )
 from clearing.liveness import Liveness
 from clearing.roster import Roster
-from comity.errors import BadStatement, ComityError, Forbidden, Malformed
+from comity.errors import BadStatement, ComityError, Forbidden, Malformed, RetiredKey
 from comity.ledger import entries
 from comity.ledger.heads import HeadKeeper
 from comity.ledger.statements import Proven
@@ -53,6 +54,12 @@ class Evidence:
     def hear(self, caller: str, exchange: HeadExchange) -> None:
         """Take in the caller's side of an exchange of heads."""
         self._learn(self._liveness.hear(caller, exchange))
+
+    def hear_follower(self, caller: str, exchange: HeadExchange) -> None:
+        """As `hear`, for whoever follows our log: that is where a brand learns that its own key
+        was exchanged, so a head which it still signed by the old one is only not taken."""
+        with suppress(RetiredKey):
+            self.hear(caller, exchange)
 
     def each(self, items: Iterable[Item], read: Callable[[Item], Read]) -> list[Read | ComityError]:
         """Read every item; an item's error stands in its place."""

@@ -75,8 +75,12 @@ class Liveness:
                 )
 
     def has_heard(self, *participants: str) -> bool:
-        """Whether all of these brands have exchanged heads since this process started."""
-        return all(self._heads.heard(self._roster.member(name).origin) for name in participants)
+        """Whether all of these brands have exchanged heads since this process started.
+
+        One that was revoked is not waited for: it takes no part any more.
+        """
+        found = map(self._roster.member, participants)
+        return all(one.revoked or self._heads.heard(one.origin) for one in found)
 
     def require_linked(self, participant: str) -> None:
         """Raises NotHeard once a head of this brand has waited too long for its link."""
@@ -103,7 +107,11 @@ class Liveness:
         log could have told whether it was cut.
         """
         self.require_whole()
-        known = [member.origin for member in self._roster if self._heads.known(member.origin)]
+        known = [
+            member.origin
+            for member in self._roster
+            if self._heads.known(member.origin) and not member.revoked
+        ]
         if known and not any(map(self._heads.heard, known)):
             raise NotHeard("Clearing has started and not yet heard any brand; repeat in a moment.")
 

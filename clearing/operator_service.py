@@ -6,6 +6,7 @@ repeated request gets the first answer.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from clearing import commands, record, window_reports
@@ -20,6 +21,7 @@ from comity.clock import Clock
 from comity.errors import Malformed
 from comity.keys import PublicKey
 from comity.ledger import entries
+from comity.ledger.command import Answer, Command
 from comity.ledger.heads import HeadKeeper
 from comity.ledger.runner import Runner
 from comity.log.note import VerifierKey
@@ -80,9 +82,7 @@ class OperatorService:
             caps=tuple((cap.currency, cap.minor) for cap in request.caps),
             certificate=certificate,
         )
-        answer = await self._desk.submit(command)
-        for row in await self._read(self._store.participants):
-            self._roster.learn(row)
+        answer = await self._change_roster(command)
         return pb.AdmitParticipantResponse(
             certificate=record.tail_of(answer.body), network=self._config
         )
@@ -123,6 +123,54 @@ class OperatorService:
             public_address=request.public_address,
         ), certificate
 
+    async def rotate_participant_key(
+        self, caller: Caller, request: pb.RotateParticipantKeyRequest
+    ) -> pb.RotateParticipantKeyResponse:
+        """Exchange a log key; from now on heads above the last size count under the new one."""
+        self._liveness.require_someone()
+        answer = await self._change_roster(
+            commands.RotateKey(
+                caller=caller.id,
+                id=request.id,
+                participant=request.participant,
+                vkey=request.vkey,
+                new_signature=request.new_signature,
+                old_signature=request.old_signature,
+                last_size=request.last_size if request.HasField("last_size") else None,
+            )
+        )
+        return pb.RotateParticipantKeyResponse(
+            rotate=await self._statements.one(answer.body),
+            last_size=int.from_bytes(record.tail_of(answer.body), "big"),
+        )
+
+    async def revoke_participant(
+        self, caller: Caller, request: pb.RevokeParticipantRequest
+    ) -> pb.RevokeParticipantResponse:
+        """End a participant; its very next call is refused."""
+        self._liveness.require_someone()
+        answer = await self._change_roster(
+            commands.RevokeParticipant(
+                caller=caller.id,
+                id=request.id,
+                participant=request.participant,
+                reason=request.reason,
+            )
+        )
+        return pb.RevokeParticipantResponse(revoke=await self._statements.one(answer.body))
+
+    async def _change_roster(self, command: Command) -> Answer:
+        """Commit a change of the roster and act by it, even if the caller has gone meanwhile."""
+        return await asyncio.shield(asyncio.ensure_future(self._learn_after(command)))
+
+    async def _learn_after(self, command: Command) -> Answer:
+        answer = await self._desk.submit(command)
+        for row in await self._read(self._store.participants):
+            self._roster.learn(row)
+        if isinstance(command, commands.RotateKey | commands.RevokeParticipant):
+            self._heads.recheck(self._roster.member(command.participant).origin)
+        return answer
+
     async def set_standing(
         self, caller: Caller, request: pb.SetStandingRequest
     ) -> pb.SetStandingResponse:
@@ -162,11 +210,14 @@ class OperatorService:
         for row in self._store.participants():
             name = row["participant"]
             head = self._heads.known(row["origin"])
+            keys = self._roster.member(name).keys
             response.participants.add(
                 participant=name,
                 display_name=row["display_name"],
                 origin=row["origin"],
-                vkey=row["vkey"],
+                vkey=str(keys.keys[-1]),
+                keys=str(keys),
+                revoked=keys.current is None,
                 peer_address=row["peer_address"],
                 public_address=row["public_address"],
                 status=ParticipantStatus.ValueType(row["status"]),
@@ -200,6 +251,15 @@ class OperatorService:
             )
         )
         return pb.AdmitAuditorResponse(key_id=key_id)
+
+    async def revoke_auditor(
+        self, caller: Caller, request: pb.RevokeAuditorRequest
+    ) -> pb.RevokeAuditorResponse:
+        """End an auditor's key; tokens that were bought with it are refused at once."""
+        await self._desk.submit(
+            commands.RevokeAuditor(caller=caller.id, id=request.id, key_id=request.key_id)
+        )
+        return pb.RevokeAuditorResponse()
 
     # --- windows ----------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from clearing import claims, record, register, roster, tables, windows
+from clearing import claims, key_changes, record, register, roster, tables, windows
 from clearing.record import Subject, Written
 from comity.errors import BadStatement, NotFound
 from comity.ledger import entries
@@ -82,6 +82,10 @@ class ReplayBook:
         match entries.kind(entry):
             case "admit":
                 roster.put_admitted(batch.rows, entry.admit, index)
+            case "rotate":
+                key_changes.put_rotated(batch.rows, entry.rotate)
+            case "revoke":
+                key_changes.put_revoked(batch.rows, entry.revoke)
             case "standing":
                 roster.put_standing(batch.rows, entry.standing)
             case "cap":

@@ -15,6 +15,7 @@ from comity.errors import Conflict, Forbidden, LimitExceeded, Malformed, NotFoun
 from comity.ledger import entries, schema
 from comity.ledger.command import Batch
 from comity.ledger.rows import Rows
+from comity.log.history import KeyHistory
 from comity.log.note import VerifierKey
 from comity.rpc.caller import Caller, CallerKind
 from comity.terms.positions import RESERVED_NAMES
@@ -76,7 +77,7 @@ def admit(batch: Batch, command: commands.Admit, *, origin: str, network: str) -
     """Admit a brand, or take note of its new TLS key; returns the index of the ADMIT entry.
 
     Raises Malformed for a reserved name or a key of another log, Conflict for another log key
-    than the one admitted, LimitExceeded beyond the size of a network.
+    than the log's present one or a revoked brand, LimitExceeded beyond the size of a network.
     """
     body, rows = command.admit, batch.rows
     if body.participant in RESERVED_NAMES:
@@ -86,11 +87,8 @@ def admit(batch: Batch, command: commands.Admit, *, origin: str, network: str) -
     if VerifierKey.parse(body.vkey).name != body.origin:
         raise Malformed(f"The key is not one of the log {body.origin}.", field="vkey")
     before = rows.get(tables.participants, (body.participant,))
-    if before is not None and before["vkey"] != body.vkey:
-        raise Conflict(
-            f"{body.participant} is admitted with another log key; a log keeps its key.",
-            field="vkey",
-        )
+    if before is not None:
+        _require_present_key(before, body)
     if before is None and len(all_participants(rows)) >= LIMIT:
         raise LimitExceeded(f"A network has at most {LIMIT} participants.")
     index = batch.append(entries.encode(body, origin=origin, at_us=batch.now_us), kind="admit")
@@ -108,7 +106,7 @@ def put_admitted(rows: Rows, body: Admit, index: int) -> None:
         {
             "participant": body.participant,
             "origin": body.origin,
-            "vkey": body.vkey,
+            "vkey": before["vkey"] if before else body.vkey,
             "tls_key_hash": body.tls_key_hash,
             "display_name": body.display_name,
             "peer_address": body.peer_address,
@@ -120,9 +118,25 @@ def put_admitted(rows: Rows, body: Admit, index: int) -> None:
     )
 
 
+def _require_present_key(before: Row, body: Admit) -> None:
+    current = KeyHistory.parse(before["vkey"]).current
+    if current is None:
+        raise Conflict(
+            f"{body.participant} was revoked, for good; admit the brand under another name.",
+            field="vkey",
+        )
+    if str(current) != body.vkey:
+        raise Conflict(
+            f"{body.participant} is admitted with another log key; to exchange it, rotate it.",
+            field="vkey",
+        )
+
+
 def set_standing(batch: Batch, command: commands.SetStanding, *, origin: str) -> int:
     """Suspend, freeze or resume; returns the index of the STANDING entry."""
-    row = _admitted(batch.rows, command.participant)
+    row = admitted(batch.rows, command.participant)
+    if KeyHistory.parse(row["vkey"]).current is None:
+        raise Conflict(f"{command.participant} was revoked, for good.", field="participant")
     head = batch.rows.get(schema.heads, (row["origin"],))
     body = Standing(
         participant=command.participant,
@@ -138,7 +152,7 @@ def set_standing(batch: Batch, command: commands.SetStanding, *, origin: str) ->
 
 def put_standing(rows: Rows, body: Standing) -> None:
     """Change the rows for a STANDING entry: what exists now, existed before a suspension."""
-    row = _admitted(rows, body.participant)
+    row = admitted(rows, body.participant)
     rows.put(tables.participants, row | {"status": int(body.status)})
     if body.status != PARTICIPANT_STATUS_SUSPENDED:
         return
@@ -159,7 +173,7 @@ def put_standing(rows: Rows, body: Standing) -> None:
 
 def set_cap(batch: Batch, command: commands.SetCap, *, origin: str) -> int:
     """Set a net debit cap; returns the index of the CAP entry."""
-    _admitted(batch.rows, command.participant)
+    admitted(batch.rows, command.participant)
     return _write_cap(
         batch,
         command.participant,
@@ -198,6 +212,13 @@ def admit_auditor(batch: Batch, command: commands.AdmitAuditor) -> None:
     )
 
 
+def revoke_auditor(batch: Batch, command: commands.RevokeAuditor) -> None:
+    """Forget an auditor's key. Raises NotFound if no auditor has it."""
+    if batch.rows.get(tables.auditors, (command.key_id,)) is None:
+        raise NotFound(f"No auditor has the key {command.key_id}.", field="key_id")
+    batch.rows.delete(tables.auditors, (command.key_id,))
+
+
 def _write_cap(
     batch: Batch, participant: str, currency: str, cap_minor: int, operator: str, *, origin: str
 ) -> int:
@@ -213,7 +234,8 @@ def _write_cap(
     return index
 
 
-def _admitted(rows: Rows, participant: str) -> Row:
+def admitted(rows: Rows, participant: str) -> Row:
+    """The row of a participant, revoked or not. Raises NotFound."""
     row = rows.get(tables.participants, (participant,))
     if row is None:
         raise NotFound(f"{participant} is not a participant.", field="participant")
@@ -229,9 +251,14 @@ class Member:
 
     participant: str
     origin: str
-    verifier: VerifierKey
+    keys: KeyHistory
     tls_key_hash: bytes
     peer_address: str
+
+    @property
+    def revoked(self) -> bool:
+        """Whether it takes part no more."""
+        return self.keys.current is None
 
 
 class Roster:
@@ -244,11 +271,11 @@ class Roster:
             self.learn(row)
 
     def learn(self, row: Mapping[str, Any]) -> None:
-        """Take in a row of `participants`, or the body of an ADMIT by its field names."""
+        """Take in a row of `participants`."""
         self._members[row["participant"]] = Member(
             participant=row["participant"],
             origin=row["origin"],
-            verifier=VerifierKey.parse(row["vkey"]),
+            keys=KeyHistory.parse(row["vkey"]),
             tls_key_hash=bytes(row["tls_key_hash"]),
             peer_address=row["peer_address"],
         )
@@ -270,15 +297,17 @@ class Roster:
             raise NotFound(f"{origin} is not a log of {self._network}.")
         return self.member(participant)
 
-    def verifier_of(self, origin: str) -> VerifierKey:
-        """The key under which a log's heads count."""
-        return self.by_origin(origin).verifier
+    def verifier_of(self, origin: str) -> KeyHistory:
+        """The keys under which a log's heads count."""
+        return self.by_origin(origin).keys
 
     def admit_caller(self, caller: Caller) -> None:
-        """Raises Forbidden for a brand that is not admitted, or has a newer certificate."""
+        """Raises Forbidden for a brand not admitted, revoked, or with a newer certificate."""
         if caller.kind is not CallerKind.BRAND:
             return
         found = self._members.get(caller.id)
+        if found is not None and found.revoked:
+            raise Forbidden(f"{caller.id} was revoked and takes no part in {self._network}.")
         if found is None or found.tls_key_hash != caller.key_hash:
             raise Forbidden(
                 f"{caller.id} is not admitted with this certificate; ask the operator for one."

@@ -107,7 +107,7 @@ class ClearingService:
 
     async def follow(self, caller: Caller, request: pb.FollowRequest) -> pb.FollowResponse:
         """A page of clearing's log; waits for news where there is none."""
-        self._evidence.hear(caller.id, request.heads)
+        self._evidence.hear_follower(caller.id, request.heads)
         await self._desk.submit_all([])
         page = await self._feed.page(
             caller.id,
@@ -140,7 +140,7 @@ class ClearingService:
 
     async def pulse(self, caller: Caller, request: pb.PulseRequest) -> pb.PulseResponse:
         """Exchange heads."""
-        self._evidence.hear(caller.id, request.heads)
+        self._evidence.hear_follower(caller.id, request.heads)
         await self._desk.submit_all([])
         return pb.PulseResponse(heads=self._mine(caller))
 

@@ -161,7 +161,7 @@ async def participants(
 def _participant_row(one: Participant) -> tuple[str, ...]:
     return (
         one.participant,
-        output.word(one, "status"),
+        "revoked" if one.revoked else output.word(one, "status"),
         "\n".join(map(output.money, one.positions)) or "0",
         "\n".join(map(output.money, one.caps)) or "none",
         output.number(one.seq),

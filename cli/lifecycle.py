@@ -11,7 +11,6 @@ import typer
 from sqlalchemy import MetaData
 
 from cli import output
-from comity import keys
 from comity.ledger import backup
 from comity.ledger.engine import open_engine
 from comity.ledger.signer import LogSigner
@@ -38,11 +37,8 @@ async def start(run: Run, folder: Path, *, as_json: bool) -> None:
     await run(folder, ready=ready)
 
 
-def back_up(
-    url: str, metadata: MetaData, out: Path, *, ledger: str, origin: str, log_key: Path
-) -> int:
+def back_up(url: str, metadata: MetaData, out: Path, *, ledger: str, signer: LogSigner) -> int:
     """Copy a database into a new file, verify the copy; answers how many entries it holds."""
-    signer = LogSigner(origin, keys.load(log_key))
     engine = open_engine(url)
     try:
         with output.working(f"copying to {out}"):

@@ -21,10 +21,11 @@ from comity.client.log import LogClient
 from comity.clock import system_clock
 from comity.errors import ComityError, Malformed
 from comity.log.checkpoint import read_checkpoint
-from comity.v1.operator_pb2 import AdmitParticipantResponse
-from node import tables
+from comity.v1.operator_pb2 import AdmitParticipantResponse, RotateParticipantKeyResponse
+from node import rotation, tables
 from node.init import init as create_node
 from node.init import join as join_network
+from node.log_keys import LogKeys, passphrase_from
 from node.settings import load_settings
 
 app = group(PARTS["node"].help)
@@ -65,6 +66,7 @@ def init(
         public_address=public_address,
         database_url=database,
         programme=b"" if programme is None else programme.read_bytes(),
+        passphrase=passphrase_from(),
         clock=system_clock,
         random=secrets.token_bytes,
     )
@@ -95,7 +97,7 @@ def join(
         answer = json_format.Parse(admission.read_text("utf-8"), AdmitParticipantResponse())
     except json_format.ParseError as error:
         raise Malformed(f"{admission} is no answer of `comity clearing admit`: {error}") from None
-    join_network(node, answer)
+    join_network(node, answer, passphrase=passphrase_from())
     output.say(f"The node is part of {answer.network.network}.")
     output.remark(f"Start it with: comity node run --node {node}")
 
@@ -167,8 +169,58 @@ def backup(
         tables.metadata,
         out,
         ledger=settings.participant,
-        origin=settings.origin,
-        log_key=node / "log.key",
+        signer=LogKeys(node, passphrase_from()).signer(settings.origin),
     )
     output.say(f"{out} holds {size:,} entries, and they verify.")
     output.remark("Keep copies of the *.key files too, elsewhere, and closed to others.")
+
+
+@command(
+    app,
+    "rotate-key",
+    example="comity node rotate-key --node grocery\n"
+    "comity node rotate-key --stolen --node grocery\n"
+    "comity node rotate-key --answer answer.json --node grocery",
+)
+def rotate_key(
+    stolen: Annotated[
+        bool,
+        typer.Option("--stolen", help="Nothing more shall count under the old key. Stop first."),
+    ] = False,
+    answer: Annotated[
+        Path | None,
+        typer.Option(help="The operator's answer, for a stopped node without its old key."),
+    ] = None,
+    node: Node = HERE,
+    as_json: Json = False,
+) -> None:
+    """Make the next log key and ask the operator for the exchange; the node goes on meanwhile."""
+    if answer is not None:
+        last_size = _put_in_answer(node, answer)
+        facts: dict[str, Any] = {"last_size": last_size}
+        text = f"Above {last_size:,} entries this node signs with its new key."
+        output.emit(facts, as_json, lambda: output.say(text))
+        return
+    made = rotation.prepare(
+        node, passphrase=passphrase_from(), random=secrets.token_bytes, distrust=stolen
+    )
+    facts = {"vkey": made.vkey, "request": str(made.file), "size": made.size}
+
+    def show() -> None:
+        output.say(
+            f"The next key of {made.participant} is made; {made.file} asks for the exchange."
+        )
+        output.remark(
+            f"Send {made.file} to the network's operator, who runs: comity clearing rotate "
+            f"{made.file.name}. The node goes over by itself; keep every log*.key file."
+        )
+
+    output.emit(facts, as_json, show)
+
+
+def _put_in_answer(node: Path, answer: Path) -> int:
+    try:
+        told = json_format.Parse(answer.read_text("utf-8"), RotateParticipantKeyResponse())
+    except json_format.ParseError as error:
+        raise Malformed(f"{answer} is no answer of `comity clearing rotate`: {error}") from None
+    return rotation.answer(node, told, passphrase=passphrase_from(), clock=system_clock)

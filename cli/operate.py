@@ -124,8 +124,7 @@ def backup(
         tables.metadata,
         out,
         ledger=LEDGER,
-        origin=read.signer.origin,
-        log_key=folder / "log.key",
+        signer=read.signer,
     )
     output.say(f"{out} holds {size:,} entries, and they verify.")
     output.remark("Keep copies of the *.key files too, elsewhere, and closed to others.")

@@ -43,7 +43,7 @@ PARTS: Final[Mapping[str, Part]] = {
     ),
     "clearing": Part(
         help="The network's operator: admits brands, sets caps, closes and settles windows.",
-        modules=("cli.clearing", "cli.windows", "cli.operate"),
+        modules=("cli.clearing", "cli.key_changes", "cli.windows", "cli.operate"),
     ),
     "verify": Part(
         help="Check what others say: a log, a receipt, a settlement. Nobody has to be trusted.",

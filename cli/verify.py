@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
 from cli import output
 from cli.access import database_of, read_settings
@@ -23,11 +24,12 @@ from cli.options import DEFAULT_WALLET, Json, Wallet
 from cli.parts import PARTS
 from comity import keys
 from comity.client.connection import Server, connect
-from comity.errors import Malformed
+from comity.errors import ComityError, Malformed
 from comity.keys import SigningKey
-from comity.ledger.signer import LogSigner
+from comity.ledger.exchange import keys_of
+from comity.log.history import KeyHistory
 from comity.log.note import VerifierKey
-from comity.verify.database import database
+from comity.verify.database import database, open_read_only
 from comity.verify.evidence import evidence as check_evidence
 from comity.verify.network import network as check_network
 from comity.verify.receipt import receipt as check_receipt
@@ -38,7 +40,7 @@ from comity.verify.settlement import settlement as check_settlement
 app = group(PARTS["verify"].help)
 
 Vkey = Annotated[
-    str, typer.Option("--vkey", help="The log's key as you know it; else its own word is taken.")
+    str, typer.Option("--vkey", help="The log's key or keys as you know them; else its own word.")
 ]
 Final_ = Annotated[
     bool, typer.Option("--final", help="Nothing is under way: what must end has to have ended.")
@@ -126,8 +128,28 @@ def _of_folder(folder: Path) -> tuple[str, str, str]:
     """Database, verifier key and ledger of a node's or clearing's folder."""
     settings = read_settings(folder)
     ledger = str(settings.get("participant", "clearing"))
-    signer = LogSigner(f"{settings['network']}/{ledger}", keys.load(folder / "log.key"))
-    return database_of(folder, settings), signer.vkey, ledger
+    origin = f"{settings['network']}/{ledger}"
+    held = {keys.look_at(path)[0] for path in folder.glob("log*.key")}
+    own = keys.look_at(folder / "log.key")[0]
+    place = database_of(folder, settings)
+    stored = _keys_in(place, ledger)
+    if stored is not None and stored.keys[-1].public in held and stored.name == origin:
+        return place, str(stored), ledger
+    return place, str(VerifierKey.of(origin, own)), ledger
+
+
+def _keys_in(place: str, ledger: str) -> KeyHistory | None:
+    """The log's keys as its database has them; the folder's key files say whether they are its."""
+    try:
+        engine = open_read_only(place)
+    except ComityError:
+        return None
+    try:
+        return keys_of(engine, ledger)
+    except (ComityError, DBAPIError):
+        return None
+    finally:
+        engine.dispose()
 
 
 def _is_address(where: str) -> bool:
@@ -163,7 +185,7 @@ def receipt(
     what: Annotated[str, typer.Argument(help="A receipt's folder, or its id in your wallet.")],
     known: Annotated[
         Path | None,
-        typer.Option("--keys", help="JSON of log origins and their verifier keys."),
+        typer.Option("--keys", help="JSON of log origins and their keys."),
     ] = None,
     wallet: Wallet = DEFAULT_WALLET,
     as_json: Json = False,
@@ -215,7 +237,7 @@ def evidence(
     as_json: Json = False,
 ) -> None:
     """Check whether two signed things prove that a log's owner showed two histories."""
-    verifier = VerifierKey.parse(vkey)
+    verifier = KeyHistory.parse(vkey)
     _finish([check_evidence(first.read_bytes(), second.read_bytes(), verifier=verifier)], as_json)
 
 

@@ -192,7 +192,7 @@ def save(
         raise Conflict(f"{target} exists; move it away before a new key is written.") from None
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
 
 
 def load(path: str | os.PathLike[str], passphrase: str | None = None) -> SigningKey:
@@ -201,6 +201,16 @@ def load(path: str | os.PathLike[str], passphrase: str | None = None) -> Signing
     Raises `NotFound` for no file, and `Malformed` for a file that cannot be read, that others
     than its owner can read, that is no key file, or that the passphrase does not open.
     """
+    return decode(_read_file(path), passphrase)
+
+
+def look_at(path: str | os.PathLike[str]) -> tuple[PublicKey, bool]:
+    """The public key which a key file names, and whether a passphrase seals its secret."""
+    fields = _fields(_read_file(path))
+    return PublicKey.from_bytes(_bytes(fields.get("public"), KEY_SIZE)), "sealed" in fields
+
+
+def _read_file(path: str | os.PathLike[str]) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -217,10 +227,9 @@ def load(path: str | os.PathLike[str], passphrase: str | None = None) -> Signing
             raise Malformed(
                 f"Others can read the key file {os.fspath(path)}; run: chmod 600 {os.fspath(path)}"
             )
-        data = os.read(descriptor, MAX_FILE_BYTES + 1)
+        return os.read(descriptor, MAX_FILE_BYTES + 1)
     finally:
         os.close(descriptor)
-    return decode(data, passphrase)
 
 
 def encode(key: SigningKey, passphrase: str | None = None, *, random: Random) -> bytes:
@@ -328,7 +337,8 @@ def _damaged() -> Malformed:
     return Malformed("The key file is damaged; restore it from a copy.")
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make what was renamed in a folder durable."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -188,7 +188,7 @@ def build(brand: Brand, world: Surroundings, limits: Limits | None = None) -> No
         rules=rules,
         queue=queue,
         gate=gate,
-        own_key=VerifierKey.parse(world.signer.vkey),
+        own_keys=lambda: world.signer.history,
         clearing_key=VerifierKey.parse(brand.clearing_vkey),
         connect=world.connect,
         clearing=world.clearing,
@@ -213,7 +213,7 @@ def build(brand: Brand, world: Surroundings, limits: Limits | None = None) -> No
         ledger,
         network=_described(brand),
         origin=rules.origin,
-        vkey=world.signer.vkey,
+        keys=lambda: world.signer.history,
         read=world.read,
     )
     return Node(

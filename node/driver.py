@@ -22,8 +22,10 @@ from comity.errors import (
     BadStatement,
     ComityError,
     LedgerFault,
+    NotHeard,
     Overloaded,
     QuoteExpired,
+    RetiredKey,
     Unavailable,
 )
 from comity.ledger import entries
@@ -164,6 +166,8 @@ class Driver:
             hold = self._read_hold(job, statement)
         except (LedgerFault, Unavailable):
             raise
+        except RetiredKey as error:
+            raise NotHeard(error.message) from error
         except ComityError as error:
             refusal = error
         # 2. The decision.
@@ -221,6 +225,9 @@ class Driver:
                 return await self._peers.claims.submit(clearing_pb2.ClaimItem(hold=claim))
             except Unavailable:
                 raise
+            except RetiredKey as error:
+                # The issuer's key was exchanged meanwhile: it shows the HOLD under its new one.
+                raise NotHeard(error.message) from error
             except ComityError as error:
                 # INVALID: nothing was written, and this claim can never be decided.
                 self._alarm(f"claiming redemption {job.id}", error)

@@ -11,7 +11,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from comity.errors import BadStatement, ComityError, LedgerFault, NotYet, Unavailable
+from comity.errors import (
+    BadStatement,
+    ComityError,
+    LedgerFault,
+    NotYet,
+    RetiredKey,
+    Unavailable,
+)
 from comity.ledger.runner import Runner
 from comity.ledger.store import LedgerStore
 from comity.v1 import clearing_pb2, common_pb2, peer_pb2
@@ -102,7 +109,8 @@ class Errands:
                 return
             except LedgerFault:
                 return
-            except Unavailable:
+            except (Unavailable, RetiredKey):
+                # Or a key was exchanged meanwhile: the next attempt proves anew.
                 pass
             except ComityError as error:
                 self._alarm(name, error)
@@ -122,7 +130,7 @@ class Errands:
             )
             try:
                 await self._peers.notices(row["issuer"]).submit(notice)
-            except (Unavailable, LedgerFault):
+            except (Unavailable, RetiredKey, LedgerFault):
                 raise
             except ComityError as refusal:
                 # The issuer will not accrue, so nothing shall be owed for it.
@@ -138,7 +146,7 @@ class Errands:
         claim = clearing_pb2.ClaimItem(returned=clearing_pb2.ReturnClaim(returned=statement))
         try:
             decided = await self._claim(claim)
-        except (Unavailable, LedgerFault):
+        except (Unavailable, RetiredKey, LedgerFault):
             raise
         except ComityError:
             await self._peers.submit(

@@ -21,6 +21,7 @@ from typing import Final
 from sqlalchemy import select
 
 from comity.errors import BadStatement, ComityError, LedgerFault, Unavailable
+from comity.ledger import entries
 from comity.ledger.command import Command, Outcome
 from comity.ledger.runner import Runner
 from comity.ledger.store import LedgerStore
@@ -260,6 +261,8 @@ class Feed:
             kind = leaf.entry.WhichOneof("body")
             if kind in NETWORK_BODIES:
                 self._peers.roster.reload()
+            if kind in ("rotate", "revoke"):
+                self._peers.recheck(entries.body(leaf.entry).participant)
             if leaf.decided is not None or kind in ("agreement", "settlement"):
                 for listener in self._listeners:
                     listener(leaf)

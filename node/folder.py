@@ -7,7 +7,6 @@ from pathlib import Path
 
 from google.protobuf import json_format
 
-from comity import keys
 from comity.errors import Malformed, NotFound
 from comity.ledger.guard import HeadFile
 from comity.ledger.signer import LogSigner
@@ -16,6 +15,7 @@ from comity.rpc.tls import ClientTls, ServerTls
 from comity.rpc.tokens import ServerSecret
 from comity.v1.operator_pb2 import NetworkConfig
 from node.build import Brand, Limits
+from node.log_keys import LogKeys, passphrase_from
 from node.open_holds import HoldLimits
 from node.programme import ProgrammeFile, read_programme
 from node.settings import NodeSettings, load_settings
@@ -29,6 +29,7 @@ class Folder:
     settings: NodeSettings
     programme: ProgrammeFile
     signer: LogSigner
+    log_keys: LogKeys
     secret: ServerSecret
     config: NetworkConfig
     tls_key: bytes
@@ -106,11 +107,13 @@ def read(path: Path) -> Folder:
         config = json_format.Parse((path / "network.json").read_text("utf-8"), NetworkConfig())
     except json_format.ParseError as error:
         raise Malformed(f"{path / 'network.json'} is damaged; join the network again.") from error
+    log_keys = LogKeys(path, passphrase_from())
     return Folder(
         path=path,
         settings=settings,
         programme=read_programme(programme.read_bytes()),
-        signer=LogSigner(settings.origin, keys.load(path / "log.key")),
+        signer=log_keys.signer(settings.origin),
+        log_keys=log_keys,
         secret=ServerSecret(tls.load_private(path / "secret.key")),
         config=config,
         tls_key=tls.load_private(path / "tls.key"),

@@ -27,6 +27,7 @@ from comity.ledger.guard import HeadFile
 from comity.ledger.migrate import create_or_upgrade
 from comity.ledger.sequencer import Sequencer
 from comity.ledger.signer import LogSigner
+from comity.log.note import VerifierKey
 from comity.rpc.authority import create_request
 from comity.rpc.tls import (
     brand,
@@ -44,6 +45,7 @@ from comity.v1 import operator_pb2
 from node import redemption_tables, staff, tables
 from node.book import NodeBook, Rules
 from node.commands import INTERNAL, AddStaffKey
+from node.log_keys import LogKeys
 from node.programme import read_programme
 from node.settings import FILE, NodeSettings, load_settings
 
@@ -103,12 +105,14 @@ def init(
     database_url: str = "",
     programme: bytes = b"",
     manager: PublicKey | None = None,
+    passphrase: str | None = None,
     clock: Clock,
     random: Callable[[int], bytes],
 ) -> Created:
     """Create a node in `folder`: keys, settings, an empty ledger, the request for admission.
 
-    `manager` is the first manager's key; without it one is made, as `manager.key`. Raises
+    `manager` is the first manager's key; without it one is made, as `manager.key`. A passphrase
+    seals `log.key`. Raises
     Conflict if there is a node already, Malformed for a wrong name, address or programme.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,6 +129,7 @@ def init(
             database_url=database_url,
             programme=programme,
             manager=manager,
+            passphrase=passphrase,
             clock=clock,
             random=random,
         )
@@ -141,6 +146,7 @@ def _create(
     database_url: str,
     programme: bytes,
     manager: PublicKey | None,
+    passphrase: str | None = None,
     clock: Clock,
     random: Callable[[int], bytes],
 ) -> Created:
@@ -160,7 +166,7 @@ def _create(
     settings = load_settings(folder)
     (folder / "programme.yaml").write_bytes(content)
     log_key = SigningKey.generate(random)
-    keys.save(folder / "log.key", log_key, random=random)
+    LogKeys(folder, passphrase).save(log_key, random=random)
     save_private(folder / "secret.key", new_secret(random).value)
     tls_key = new_tls_key()
     save_private(folder / "tls.key", key_pem(tls_key))
@@ -187,7 +193,12 @@ def _create(
     return Created(folder=folder, origin=signer.origin, vkey=signer.vkey, manager_key=manager_file)
 
 
-def join(folder: Path, answer: operator_pb2.AdmitParticipantResponse) -> None:
+def join(
+    folder: Path,
+    answer: operator_pb2.AdmitParticipantResponse,
+    *,
+    passphrase: str | None = None,
+) -> None:
     """Put the operator's answer into the folder: the certificate, and how to reach clearing.
 
     Raises Malformed unless it is for this node: its name, its key, and its own log's binding.
@@ -206,7 +217,7 @@ def join(folder: Path, answer: operator_pb2.AdmitParticipantResponse) -> None:
             f"The answer belongs to the network {answer.network.network}, and this node to "
             f"{settings.network}."
         )
-    log_key = keys.load(folder / "log.key")
+    log_key = VerifierKey.parse(LogKeys(folder, passphrase).signer(settings.origin).vkey)
     verify_binding(
         subject,
         spki_sha256=identity.spki_sha256,

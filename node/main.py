@@ -24,7 +24,7 @@ from comity.rpc.request_id import request_ids
 from comity.rpc.server import Listener, ListenerSettings
 from comity.serve.process import serve
 from node import folder as folders
-from node import tables
+from node import rotation, tables
 from node.build import Node, Surroundings, build
 from node.folder import Folder
 from node.init import MIGRATIONS
@@ -53,6 +53,8 @@ async def run(path: Path, *, ready: Callable[[Mapping[str, int]], None] = lambda
         now_us=clock(),
         head_file=head_file,
     )
+    folder.log_keys.settle(folder.signer.history)
+    rotation.renew_request(path, folder.log_keys, folder.signer.history)
     metrics = Metrics()
     page = None
     if settings.metrics_port:

@@ -15,11 +15,13 @@ from typing import Any, ClassVar, Final
 from comity.errors import BadStatement
 from comity.ledger import entries
 from comity.ledger.command import Batch, Command, Content
-from comity.ledger.heads import record_heads
+from comity.ledger.heads import forget_heads, record_heads
 from comity.ledger.rows import Rows
 from comity.ledger.steps import Step
 from comity.ledger.store import KnownHead
+from comity.log.history import KeyHistory
 from comity.log.merkle import leaf_hash
+from comity.log.note import VerifierKey
 from comity.terms import books, positions
 from comity.v1 import common_pb2
 from comity.v1 import entry_pb2 as pb
@@ -197,7 +199,7 @@ def _mirror(rules: Rules, batch: Batch, command: Mirror) -> bytes:
         if leaf.decided is not None:
             rows.insert(book, _book_row(rules, leaf.decided))
         else:
-            _note(rules, rows, leaf)
+            _note(rules, batch, leaf)
     rows.put(
         mirror_state,
         {
@@ -256,18 +258,17 @@ def _book_row(rules: Rules, decided: Decided) -> dict[str, Any]:
 # --- what else clearing's log says ----------------------------------------------------------
 
 
-def _note(rules: Rules, rows: Rows, leaf: Leaf) -> None:
-    entry = leaf.entry
+def _note(rules: Rules, batch: Batch, leaf: Leaf) -> None:
+    entry, rows = leaf.entry, batch.rows
     match entry.WhichOneof("body"):
         case "admit":
             _admit(rows, entry.admit)
         case "rotate":
-            row = _listed(rows, entry.rotate.participant)
-            kept = f"{entry.rotate.last_size} {row['vkey']}"
-            old_keys = "\n".join(filter(None, (row["old_keys"], kept)))
-            rows.put(roster, row | {"vkey": entry.rotate.vkey, "old_keys": old_keys})
+            _rotate(rules, batch, entry.rotate)
         case "revoke":
-            rows.put(roster, _listed(rows, entry.revoke.participant) | {"revoked": 1})
+            row = _listed(rows, entry.revoke.participant)
+            rows.put(roster, row | {"revoked": 1})
+            forget_heads(rows, row["origin"], above=entry.revoke.last_size)
         case "standing":
             row = _listed(rows, entry.standing.participant)
             rows.put(roster, row | {"status": int(entry.standing.status)})
@@ -277,6 +278,26 @@ def _note(rules: Rules, rows: Rows, leaf: Leaf) -> None:
             _see_settlement(rows, entry.settlement, leaf)
 
 
+def _rotate(rules: Rules, batch: Batch, rotate: pb.Rotate) -> None:
+    """Another key signs a log above a size: a neighbour's, or our own from this very batch on."""
+    rows = batch.rows
+    row = _listed(rows, rotate.participant)
+    before = keys_of(row)
+    history = before.rotated(VerifierKey.parse(rotate.vkey), rotate.last_size)
+    kept = f"{rotate.last_size} {before.current}"
+    old_keys = "\n".join(filter(None, (row["old_keys"], kept)))
+    rows.put(roster, row | {"vkey": rotate.vkey, "old_keys": old_keys})
+    if rotate.participant == rules.participant:
+        batch.keys = history
+    else:
+        forget_heads(rows, row["origin"], above=rotate.last_size)
+
+
+def keys_of(row: Mapping[str, Any]) -> KeyHistory:
+    """The keys of a log, from its row of the roster."""
+    return KeyHistory.parse(f"{row['old_keys']} {row['vkey']}")
+
+
 def _admit(rows: Rows, admit: pb.Admit) -> None:
     before = rows.get(roster, (admit.participant,))
     rows.put(
@@ -284,14 +305,14 @@ def _admit(rows: Rows, admit: pb.Admit) -> None:
         {
             "participant": admit.participant,
             "origin": admit.origin,
-            "vkey": admit.vkey,
+            "vkey": before["vkey"] if before else admit.vkey,
             "old_keys": before["old_keys"] if before else "",
             "tls_key_hash": admit.tls_key_hash,
             "display_name": admit.display_name,
             "peer_address": admit.peer_address,
             "public_address": admit.public_address,
             "status": before["status"] if before else int(pb.PARTICIPANT_STATUS_ACTIVE),
-            "revoked": 0,
+            "revoked": before["revoked"] if before else 0,
         },
     )
 

@@ -15,6 +15,7 @@ from comity.keys import Random
 from comity.ledger.heads import HeadKeeper
 from comity.ledger.queue import CommandQueue
 from comity.ledger.runner import Runner
+from comity.log.history import KeyHistory
 from comity.log.note import VerifierKey
 from comity.rpc.channel import Channel
 from node import agreements, holds, mirror, pledges, redemptions, returns, settlement
@@ -81,7 +82,7 @@ def join(
     rules: Rules,
     queue: CommandQueue,
     gate: Gate,
-    own_key: VerifierKey,
+    own_keys: Callable[[], KeyHistory],
     clearing_key: VerifierKey,
     connect: Connect,
     clearing: Channel,
@@ -101,7 +102,7 @@ def join(
     `ended` is told the outcome of each redemption which came to its end here.
     """
     store = queue.store
-    roster = Roster(store, own=own_key, clearing=clearing_key)
+    roster = Roster(store, own=own_keys, clearing=clearing_key)
     heads = HeadKeeper(store, origin=rules.origin, verifier_of=roster.verifier_of, clock=clock)
     peers = Peers(
         network=rules.network,

@@ -17,8 +17,11 @@ from comity.errors import (
     ComityError,
     LedgerFault,
     NotFound,
+    NotHeard,
+    RetiredKey,
     Unauthenticated,
     Unavailable,
+    UnknownKey,
     rebuild,
 )
 from comity.ledger import statements
@@ -27,6 +30,7 @@ from comity.ledger.heads import HeadKeeper
 from comity.ledger.queue import CommandQueue
 from comity.ledger.statements import Proven
 from comity.ledger.store import KnownHead, LedgerStore
+from comity.log.history import KeyHistory
 from comity.log.note import VerifierKey
 from comity.rpc.channel import Channel, stub
 from comity.rpc.courier import Courier
@@ -34,7 +38,7 @@ from comity.v1 import clearing_pb2, common_pb2, peer_pb2
 from comity.v1.clearing_pb2_grpc import ClearingServiceStub
 from comity.v1.peer_pb2_grpc import PeerServiceStub
 from node.gate import Alarm, Gate
-from node.mirror import Hear
+from node.mirror import Hear, keys_of
 from node.redemption_tables import roster
 
 CLEARING: Final = "clearing"
@@ -49,10 +53,15 @@ Connect = Callable[[str, str], Channel]
 class Roster:
     """Who is admitted, in memory; read again whenever the mirror changes it."""
 
-    def __init__(self, store: LedgerStore, *, own: VerifierKey, clearing: VerifierKey) -> None:
+    def __init__(
+        self, store: LedgerStore, *, own: Callable[[], KeyHistory], clearing: VerifierKey
+    ) -> None:
+        """`own` answers the keys of our own log, as our signer has them."""
         self._store = store
-        self._fixed = {own.name: own, clearing.name: clearing}
-        self._keys: dict[str, VerifierKey] = {}
+        self._own = own
+        self._own_origin = own().name
+        self._clearing = KeyHistory.of(clearing)
+        self._keys: dict[str, KeyHistory] = {}
         self._rows: dict[str, dict[str, Any]] = {}
         self.reload()
 
@@ -62,13 +71,13 @@ class Roster:
         with self._store.engine.connect() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         self._rows = {row["participant"]: row for row in rows}
-        self._keys = {
-            row["origin"]: VerifierKey.parse(row["vkey"]) for row in rows if not row["revoked"]
-        }
+        self._keys = {row["origin"]: keys_of(row) for row in rows if not row["revoked"]}
 
-    def verifier_of(self, origin: str) -> VerifierKey:
-        """The key of a log. Raises NotFound for one that is not admitted."""
-        found = self._fixed.get(origin) or self._keys.get(origin)
+    def verifier_of(self, origin: str) -> KeyHistory:
+        """The keys of a log. Raises NotFound for one that is not admitted, or was revoked."""
+        if origin == self._own_origin:
+            return self._own()
+        found = self._clearing if origin == self._clearing.name else self._keys.get(origin)
         if found is None:
             raise NotFound(f"{origin} is not a log of this network, as far as is known here.")
         return found
@@ -178,6 +187,12 @@ class Peers:
 
     # --- heads ------------------------------------------------------------------------
 
+    def recheck(self, participant: str) -> None:
+        """The keys of a participant's log have changed."""
+        origin = f"{self.network}/{participant}"
+        self.heads.recheck(origin)
+        self._seen = [head for head in self._seen if head.origin != origin]
+
     def hear(self, origin: str, exchange: common_pb2.HeadExchange) -> None:
         """Take in the other side's heads. Raises BadStatement; a LedgerFault shuts the gate."""
         try:
@@ -185,6 +200,8 @@ class Peers:
         except LedgerFault as fault:
             self.gate.shut(fault)
             raise
+        except UnknownKey as error:
+            raise _not_yet(error) from error
         except BadStatement as error:
             self._alarm(f"hearing the heads of {origin}", error)
             raise
@@ -192,8 +209,12 @@ class Peers:
             self._owes_links = bool(exchange.unlinked_sizes)
 
     def see(self, statement: common_pb2.Statement, origin: str) -> Proven:
-        """Verify a statement of a log, whoever brought it. Raises BadStatement."""
-        proven, learnt = self.heads.see(statement, origin)
+        """Verify a statement of a log, whoever brought it. Raises BadStatement, or NotHeard for a
+        key of which clearing's feed has not told yet."""
+        try:
+            proven, learnt = self.heads.see(statement, origin)
+        except UnknownKey as error:
+            raise _not_yet(error) from error
         self._seen += learnt
         return proven
 
@@ -342,10 +363,21 @@ def failed(failure: common_pb2.Failure) -> ComityError:
     )
 
 
+def _not_yet(error: UnknownKey) -> NotHeard:
+    return NotHeard(
+        f"{error.message} If the log's key was exchanged, clearing's feed will say so; repeat.",
+    )
+
+
 async def _ask(call: Awaitable[T]) -> T:
-    """The answer of a call; what is wrong with the neighbour itself is `Unavailable` to us."""
+    """The answer of a call; what is wrong with the neighbour itself is `Unavailable` to us.
+
+    So is a head of ours under a key that was exchanged: our feed will tell us too.
+    """
     try:
         return await call
+    except RetiredKey as error:
+        raise NotHeard(f"Our key was exchanged; our feed will say so: {error.message}") from error
     except ComityError as error:
         raise _ours(error) from error
 

@@ -161,7 +161,7 @@ class Node:
             rules=self.rules,
             queue=self.queue,
             gate=gate,
-            own_key=VerifierKey.parse(self.signer.vkey),
+            own_keys=lambda: self.signer.history,
             clearing_key=VerifierKey.parse(world.clearing_world.signer.vkey),
             connect=lambda name, _: self.line(name),
             clearing=self.line("clearing"),

@@ -39,6 +39,21 @@ class OperatorClient:
         request = pb.AdmitAuditorRequest(id=id, auditor=auditor, public_key=public_key)
         return (await self._stub.AdmitAuditor(request)).key_id
 
+    async def rotate_participant_key(
+        self, request: pb.RotateParticipantKeyRequest
+    ) -> pb.RotateParticipantKeyResponse:
+        """Exchange the log key of the brand whose node made this request."""
+        return await self._stub.RotateParticipantKey(request)
+
+    async def revoke_participant(self, *, id: str, participant: str, reason: str) -> Statement:
+        """End a brand's part in the network, for good."""
+        request = pb.RevokeParticipantRequest(id=id, participant=participant, reason=reason)
+        return (await self._stub.RevokeParticipant(request)).revoke
+
+    async def revoke_auditor(self, *, id: str, key_id: str) -> None:
+        """End an auditor's key, and its sessions."""
+        await self._stub.RevokeAuditor(pb.RevokeAuditorRequest(id=id, key_id=key_id))
+
     async def set_standing(
         self, *, id: str, participant: str, status: ParticipantStatus.ValueType, reason: str
     ) -> Statement:

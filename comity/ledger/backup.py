@@ -15,6 +15,7 @@ from sqlalchemy import Engine, MetaData, Table, func, insert, select
 from comity.errors import Conflict, LedgerFault
 from comity.ledger import schema
 from comity.ledger.engine import open_engine, writer
+from comity.ledger.exchange import keys_of
 from comity.ledger.guard import Signer
 from comity.ledger.store import Head, read_head, read_tile
 from comity.log.merkle import leaf_hash
@@ -65,6 +66,7 @@ def verify_copy(path: Path, *, ledger: str, signer: Signer) -> Head:
 def verify_log(engine: Engine, *, ledger: str, signer: Signer) -> Head:
     """Recompute a ledger's root and tiles from its entries, and check its signed head."""
     table = schema.entries
+    signer.learn(keys_of(engine, ledger))
     with engine.connect() as connection:
         head = read_head(connection, ledger)
         tree = TileTree(0, lambda level, index: b"")

@@ -57,6 +57,9 @@ class Signer(Protocol):
     def sign(self, size: int, root: bytes) -> bytes:
         """A signed checkpoint of the log."""
 
+    def can_sign(self, size: int) -> bool:
+        """Whether the key for heads of this size is here."""
+
     def verify(self, note: bytes) -> tuple[int, bytes]:
         """The size and root a checkpoint of this log states. Raises BadStatement."""
 

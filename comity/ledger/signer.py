@@ -67,6 +67,10 @@ class LogSigner:
         signer = SignerKey(key, verifier)
         return sign_checkpoint(Checkpoint(self.origin, size, root), signer)
 
+    def can_sign(self, size: int) -> bool:
+        """Whether the key for heads of this size is here."""
+        return self._key(self.history.at(size).public) is not None
+
     def verify(self, note: bytes) -> tuple[int, bytes]:
         """The size and root a checkpoint of this log states. Raises BadStatement."""
         checkpoint = open_checkpoint(note, origin=self.origin, verifier=self.history)

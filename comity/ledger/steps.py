@@ -65,6 +65,8 @@ class Step(StrEnum):
     CLOSE = "close"
     SETTLE = "settle"
     ACKNOWLEDGE = "acknowledge"
+    ROTATE = "rotate"
+    REVOKE = "revoke"
     STATUS = "status"
     CAP = "cap"
     HEARD = "heard"

@@ -97,6 +97,11 @@ class KeyHistory:
                 metadata={"last_size": str(self.last_size)},
             )
 
+    def completed_by(self, told: KeyHistory) -> KeyHistory:
+        """The fuller history which somebody else tells, if the log's newest key is the same one:
+        a head under that key covers all that was signed before it."""
+        return told if not self.retired and self.current == told.current else self
+
     def rotated(self, verifier: VerifierKey, last_size: int) -> KeyHistory:
         """The history once `verifier` signs all heads above `last_size`.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from comity.errors import Malformed, NotFound
 from comity.ledger.runner import Runner
 from comity.ledger.store import LedgerStore
+from comity.log.history import KeyHistory
 from comity.log.merkle import leaf_hash
 from comity.log.tiles import TILE_WIDTH
 from comity.rpc.caller import Caller
@@ -15,21 +18,30 @@ class LogService:
     """comity.v1.LogService over one ledger's store."""
 
     def __init__(
-        self, store: LedgerStore, *, network: str, origin: str, vkey: str, read: Runner
+        self,
+        store: LedgerStore,
+        *,
+        network: str,
+        origin: str,
+        keys: Callable[[], KeyHistory],
+        read: Runner,
     ) -> None:
+        """`keys` answers the log's keys as they are at the time of a call."""
         self._store = store
         self._network = network
         self._origin = origin
-        self._vkey = vkey
+        self._keys = keys
         self._read = read
 
     async def get_checkpoint(
         self, caller: Caller, request: log_pb2.GetCheckpointRequest
     ) -> log_pb2.GetCheckpointResponse:
+        keys, head = self._keys(), self._store.head()
         return log_pb2.GetCheckpointResponse(
             origin=self._origin,
-            vkey=self._vkey,
-            checkpoint=self._store.head().note,
+            vkey=str(keys.at(head.size)),
+            keys=str(keys),
+            checkpoint=head.note,
             network=self._network,
         )
 

@@ -11,9 +11,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Final
 
-from comity.errors import BadStatement
+from comity.errors import BadStatement, Malformed
 from comity.ledger.entries import check_decision_opening
 from comity.ledger.replay import Check, Cited, Findings, cited
+from comity.log.history import KeyHistory, rotation_message
+from comity.log.note import VerifierKey
 from comity.points import MAX
 from comity.terms.positions import DRIFT, OPERATOR, effects
 from comity.v1 import common_pb2, entry_pb2
@@ -72,7 +74,7 @@ class DecisionReplay:
     Public state: `decisions` by index, `committed` and `aborted` by key, `seqs` by participant,
     `positions` by (participant, currency), `nets` of each window in the same form,
     `settlements` by window (the digest of the table), `closings` by window, `roster` by origin
-    (the vkey), `window` (the open one).
+    (the keys, as `comity.log.history` writes them), `window` (the open one).
     """
 
     def __init__(self, origin: str, *, opened: bool, findings: Findings | None = None) -> None:
@@ -94,6 +96,7 @@ class DecisionReplay:
         self.closings: dict[int, Cited] = {}
         self.settlements: dict[int, bytes] = {}
         self.roster: dict[str, str] = {}
+        self._revoked: set[str] = set()
         self._in_window = 0
         self._spent: set[object] = set()
         self._reversed: dict[Key, _Reversed] = defaultdict(_Reversed)
@@ -125,13 +128,37 @@ class DecisionReplay:
             case "settlement":
                 self._settlement(index, body)
             case "admit":
-                self.roster[body.origin] = body.vkey
+                self._admit(index, body)
                 self.seqs.setdefault(body.participant, 0)
-            case "rotate":
-                self.roster[f"{self.network}/{body.participant}"] = body.vkey
+            case "rotate" | "revoke":
+                self._change_keys(index, body)
             case "cap":
                 at = (body.participant, body.net_debit_cap.currency)
                 self.caps[at] = body.net_debit_cap.minor
+
+    def _admit(self, index: int, body: entry_pb2.Admit) -> None:
+        before = self.roster.setdefault(body.origin, body.vkey)
+        if body.vkey != before.rpartition(" ")[2] or body.participant in self._revoked:
+            self._contradicts("keys", index, f"admits {body.participant} with another key")
+
+    def _change_keys(self, index: int, body: entry_pb2.Rotate | entry_pb2.Revoke) -> None:
+        """ROTATE or REVOKE: what the log's keys are from now on, and that the new one agrees."""
+        origin = f"{self.network}/{body.participant}"
+        try:
+            before = KeyHistory.parse(self.roster.get(origin, ""))
+            if isinstance(body, entry_pb2.Revoke):
+                self.roster[origin] = str(before.ended(body.last_size))
+                self._revoked.add(body.participant)
+                return
+            new = VerifierKey.parse(body.vkey)
+            self.roster[origin] = str(before.rotated(new, body.last_size))
+        except Malformed as error:
+            text = f"changes the keys of {body.participant} wrongly: {error.message[:-1]}"
+            self._contradicts("keys", index, text)
+            return
+        message = rotation_message(str(before.current), body.vkey)
+        if not new.verify(message, body.new_signature):
+            self._contradicts("keys", index, f"gives {body.participant} a key that did not agree")
 
     def _decision(
         self,
@@ -192,6 +219,8 @@ class DecisionReplay:
             self.aborted.setdefault(key, decided)
             return
         self.committed.setdefault(key, decided)
+        for party in {decided.issuer, decided.acceptor} & self._revoked:
+            self._contradicts("keys", index, f"commits with {party}, which was revoked")
         if decided.cites is None:
             self._contradicts("I13", index, "commits without an entry of the payer")
             return
@@ -336,6 +365,7 @@ class DecisionReplay:
         """What the log says of the invariants."""
         rules = {
             "time": "Times never decrease.",
+            "keys": f"{len(self.roster)} logs, each with one key for every size.",
             "I12": "What is reversed was committed before.",
             "I13": f"{len(self.committed)} COMMITTED, each on an entry of its payer, once.",
             "I14": f"Numbers of {len(self.seqs)} participants have no gap; HEADS are true.",

@@ -434,6 +434,7 @@ class MarkOpening(_message.Message):
     SINCE_US_FIELD_NUMBER: _builtins.int
     UNTIL_US_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
     salt: _builtins.bytes
     account: _builtins.str
     kind: Global___MarkKind.ValueType
@@ -445,7 +446,11 @@ class MarkOpening(_message.Message):
     """Since when the member has it, and until when a level is valid; 0 for no end."""
     until_us: _builtins.int
     cause: _builtins.str
-    """reached, lost, expired, first, programme, rule, or by hand the reason that was stated."""
+    """reached, lost, expired, renewed, first, programme, converted, rule, or by hand the reason that
+    was stated.
+    """
+    pinned: _builtins.bool
+    """A level that stays although what it was reached with was converted."""
     def __init__(
         self,
         *,
@@ -457,10 +462,11 @@ class MarkOpening(_message.Message):
         since_us: _builtins.int = ...,
         until_us: _builtins.int = ...,
         cause: _builtins.str = ...,
+        pinned: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "cause", b"cause", "given", b"given", "kind", b"kind", "name", b"name", "salt", b"salt", "since_us", b"since_us", "until_us", b"until_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "cause", b"cause", "given", b"given", "kind", b"kind", "name", b"name", "pinned", b"pinned", "salt", b"salt", "since_us", b"since_us", "until_us", b"until_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1236,20 +1242,32 @@ class Rotate(_message.Message):
     PARTICIPANT_FIELD_NUMBER: _builtins.int
     VKEY_FIELD_NUMBER: _builtins.int
     LAST_SIZE_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    NEW_SIGNATURE_FIELD_NUMBER: _builtins.int
+    OLD_SIGNATURE_FIELD_NUMBER: _builtins.int
     participant: _builtins.str
     vkey: _builtins.str
     last_size: _builtins.int
     """Heads above this size count only under the new key."""
+    operator: _builtins.str
+    new_signature: _builtins.bytes
+    """Over "comity-rotation/v1\\n", the old and the new verifier key, each with a newline: by the
+    new key, and by the old one unless the operator exchanged a key that was lost or stolen.
+    """
+    old_signature: _builtins.bytes
     def __init__(
         self,
         *,
         participant: _builtins.str = ...,
         vkey: _builtins.str = ...,
         last_size: _builtins.int = ...,
+        operator: _builtins.str = ...,
+        new_signature: _builtins.bytes = ...,
+        old_signature: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_size", b"last_size", "participant", b"participant", "vkey", b"vkey"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_size", b"last_size", "new_signature", b"new_signature", "old_signature", b"old_signature", "operator", b"operator", "participant", b"participant", "vkey", b"vkey"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1261,17 +1279,24 @@ class Revoke(_message.Message):
 
     PARTICIPANT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    LAST_SIZE_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
     participant: _builtins.str
     reason: _builtins.str
+    last_size: _builtins.int
+    """Nothing of the participant's log counts above this size."""
+    operator: _builtins.str
     def __init__(
         self,
         *,
         participant: _builtins.str = ...,
         reason: _builtins.str = ...,
+        last_size: _builtins.int = ...,
+        operator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["participant", b"participant", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_size", b"last_size", "operator", b"operator", "participant", b"participant", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from comity.v1 import entry_pb2 as comity_dot_v1_dot_entry__pb2
 from comity.v1 import limits_pb2 as comity_dot_v1_dot_limits__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63omity/v1/log.proto\x12\tcomity.v1\x1a\x15\x63omity/v1/entry.proto\x1a\x16\x63omity/v1/limits.proto\"\x16\n\x14GetCheckpointRequest\"c\n\x15GetCheckpointResponse\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04vkey\x18\x02 \x01(\t\x12\x1b\n\ncheckpoint\x18\x03 \x01(\x0c\x42\x07\x8a\xb5\x18\x03\x18\x80@\x12\x0f\n\x07network\x18\x04 \x01(\t\"N\n\x0eGetTileRequest\x12\x15\n\x05level\x18\x01 \x01(\rB\x06\x8a\xb5\x18\x02\x30?\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x16\n\x05width\x18\x03 \x01(\rB\x07\x8a\xb5\x18\x03\x30\x80\x02\"*\n\x0fGetTileResponse\x12\x17\n\x06hashes\x18\x01 \x01(\x0c\x42\x07\x8a\xb5\x18\x03\x18\x80@\"=\n\x17ProveConsistencyRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\x10\n\x08new_size\x18\x02 \x01(\x04\"3\n\x18ProveConsistencyResponse\x12\x17\n\x06hashes\x18\x01 \x03(\x0c\x42\x07\x8a\xb5\x18\x03@\x80\x01\"4\n\x15ProveInclusionRequest\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\"h\n\x16ProveInclusionResponse\x12\x19\n\tleaf_hash\x18\x01 \x01(\x0c\x42\x06\x8a\xb5\x18\x02  \x12\x16\n\x06hashes\x18\x02 \x03(\x0c\x42\x06\x8a\xb5\x18\x02@@\x12\x1b\n\ncheckpoint\x18\x03 \x01(\x0c\x42\x07\x8a\xb5\x18\x03\x18\x80@\"D\n\x12ReadEntriesRequest\x12\x12\n\nfrom_index\x18\x01 \x01(\x04\x12\x1a\n\x05limit\x18\x02 \x01(\rB\x0b\x8a\xb5\x18\x07\x08\x01(\x01\x30\x80 \"N\n\tReadEntry\x12\x17\n\x05\x65ntry\x18\x01 \x01(\x0c\x42\x08\x8a\xb5\x18\x04\x18\xff\xff\x03\x12(\n\x07opening\x18\x02 \x01(\x0b\x32\x17.comity.v1.EntryOpening\"b\n\x13ReadEntriesResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.comity.v1.ReadEntryB\x07\x8a\xb5\x18\x03@\x80 \x12\x1b\n\ncheckpoint\x18\x02 \x01(\x0c\x42\x07\x8a\xb5\x18\x03\x18\x80@\"5\n\x13\x42\x65ginSessionRequest\x12\x1e\n\x06key_id\x18\x01 \x01(\tB\x0e\x8a\xb5\x18\n\x08\x01\x18@J\x04key_\"2\n\x14\x42\x65ginSessionResponse\x12\x1a\n\tchallenge\x18\x01 \x01(\x0c\x42\x07\x8a\xb5\x18\x03\x18\x80\x04\"o\n\x12OpenSessionRequest\x12\x1e\n\x06key_id\x18\x01 \x01(\tB\x0e\x8a\xb5\x18\n\x08\x01\x18@J\x04key_\x12\x1c\n\tchallenge\x18\x02 \x01(\x0c\x42\t\x8a\xb5\x18\x05\x08\x01\x18\x80\x04\x12\x1b\n\tsignature\x18\x03 \x01(\x0c\x42\x08\x8a\xb5\x18\x04\x08\x01 @\"Z\n\x13OpenSessionResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x15\n\rexpires_at_us\x18\x02 \x01(\x03\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t2\xa4\x03\n\nLogService\x12R\n\rGetCheckpoint\x12\x1f.comity.v1.GetCheckpointRequest\x1a .comity.v1.GetCheckpointResponse\x12@\n\x07GetTile\x12\x19.comity.v1.GetTileRequest\x1a\x1a.comity.v1.GetTileResponse\x12[\n\x10ProveConsistency\x12\".comity.v1.ProveConsistencyRequest\x1a#.comity.v1.ProveConsistencyResponse\x12U\n\x0eProveInclusion\x12 .comity.v1.ProveInclusionRequest\x1a!.comity.v1.ProveInclusionResponse\x12L\n\x0bReadEntries\x12\x1d.comity.v1.ReadEntriesRequest\x1a\x1e.comity.v1.ReadEntriesResponse2\xaf\x01\n\x0eSessionService\x12O\n\x0c\x42\x65ginSession\x12\x1e.comity.v1.BeginSessionRequest\x1a\x1f.comity.v1.BeginSessionResponse\x12L\n\x0bOpenSession\x12\x1d.comity.v1.OpenSessionRequest\x1a\x1e.comity.v1.OpenSessionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63omity/v1/log.proto\x12\tcomity.v1\x1a\x15\x63omity/v1/entry.proto\x1a\x16\x63omity/v1/limits.proto\"\x16\n\x14GetCheckpointRequest\"q\n\x15GetCheckpointResponse\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04vkey\x18\x02 \x01(\t\x12\x1b\n\ncheckpoint\x18\x03 \x01(\x0c\x42\x07\x8a\xb5\x18\x03\x18\x80@\x12\x0f\n\x07network\x18\x04 \x01(\t\x12\x0c\n\x04keys\x18\x05 \x01(\t\"N\n\x0eGetTileRequest\x12\x15\n\x05level\x18\x01 \x01(\rB\x06\x8a\xb5\x18\x02\x30?\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x16\n\x05width\x18\x03 \x01(\rB\x07\x8a\xb5\x18\x03\x30\x80\x02\"*\n\x0fGetTileResponse\x12\x17\n\x06hashes\x18\x01 \x01(\x0c\x42\x07\x8a\xb5\x18\x03\x18\x80@\"=\n\x17ProveConsistencyRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\x10\n\x08new_size\x18\x02 \x01(\x04\"3\n\x18ProveConsistencyResponse\x12\x17\n\x06hashes\x18\x01 \x03(\x0c\x42\x07\x8a\xb5\x18\x03@\x80\x01\"4\n\x15ProveInclusionRequest\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\"h\n\x16ProveInclusionResponse\x12\x19\n\tleaf_hash\x18\x01 \x01(\x0c\x42\x06\x8a\xb5\x18\x02  \x12\x16\n\x06hashes\x18\x02 \x03(\x0c\x42\x06\x8a\xb5\x18\x02@@\x12\x1b\n\ncheckpoint\x18\x03 \x01(\x0c\x42\x07\x8a\xb5\x18\x03\x18\x80@\"D\n\x12ReadEntriesRequest\x12\x12\n\nfrom_index\x18\x01 \x01(\x04\x12\x1a\n\x05limit\x18\x02 \x01(\rB\x0b\x8a\xb5\x18\x07\x08\x01(\x01\x30\x80 \"N\n\tReadEntry\x12\x17\n\x05\x65ntry\x18\x01 \x01(\x0c\x42\x08\x8a\xb5\x18\x04\x18\xff\xff\x03\x12(\n\x07opening\x18\x02 \x01(\x0b\x32\x17.comity.v1.EntryOpening\"b\n\x13ReadEntriesResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.comity.v1.ReadEntryB\x07\x8a\xb5\x18\x03@\x80 \x12\x1b\n\ncheckpoint\x18\x02 \x01(\x0c\x42\x07\x8a\xb5\x18\x03\x18\x80@\"5\n\x13\x42\x65ginSessionRequest\x12\x1e\n\x06key_id\x18\x01 \x01(\tB\x0e\x8a\xb5\x18\n\x08\x01\x18@J\x04key_\"2\n\x14\x42\x65ginSessionResponse\x12\x1a\n\tchallenge\x18\x01 \x01(\x0c\x42\x07\x8a\xb5\x18\x03\x18\x80\x04\"o\n\x12OpenSessionRequest\x12\x1e\n\x06key_id\x18\x01 \x01(\tB\x0e\x8a\xb5\x18\n\x08\x01\x18@J\x04key_\x12\x1c\n\tchallenge\x18\x02 \x01(\x0c\x42\t\x8a\xb5\x18\x05\x08\x01\x18\x80\x04\x12\x1b\n\tsignature\x18\x03 \x01(\x0c\x42\x08\x8a\xb5\x18\x04\x08\x01 @\"Z\n\x13OpenSessionResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x15\n\rexpires_at_us\x18\x02 \x01(\x03\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t2\xa4\x03\n\nLogService\x12R\n\rGetCheckpoint\x12\x1f.comity.v1.GetCheckpointRequest\x1a .comity.v1.GetCheckpointResponse\x12@\n\x07GetTile\x12\x19.comity.v1.GetTileRequest\x1a\x1a.comity.v1.GetTileResponse\x12[\n\x10ProveConsistency\x12\".comity.v1.ProveConsistencyRequest\x1a#.comity.v1.ProveConsistencyResponse\x12U\n\x0eProveInclusion\x12 .comity.v1.ProveInclusionRequest\x1a!.comity.v1.ProveInclusionResponse\x12L\n\x0bReadEntries\x12\x1d.comity.v1.ReadEntriesRequest\x1a\x1e.comity.v1.ReadEntriesResponse2\xaf\x01\n\x0eSessionService\x12O\n\x0c\x42\x65ginSession\x12\x1e.comity.v1.BeginSessionRequest\x1a\x1f.comity.v1.BeginSessionResponse\x12L\n\x0bOpenSession\x12\x1d.comity.v1.OpenSessionRequest\x1a\x1e.comity.v1.OpenSessionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -70,35 +70,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCHECKPOINTREQUEST']._serialized_start=81
   _globals['_GETCHECKPOINTREQUEST']._serialized_end=103
   _globals['_GETCHECKPOINTRESPONSE']._serialized_start=105
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=204
-  _globals['_GETTILEREQUEST']._serialized_start=206
-  _globals['_GETTILEREQUEST']._serialized_end=284
-  _globals['_GETTILERESPONSE']._serialized_start=286
-  _globals['_GETTILERESPONSE']._serialized_end=328
-  _globals['_PROVECONSISTENCYREQUEST']._serialized_start=330
-  _globals['_PROVECONSISTENCYREQUEST']._serialized_end=391
-  _globals['_PROVECONSISTENCYRESPONSE']._serialized_start=393
-  _globals['_PROVECONSISTENCYRESPONSE']._serialized_end=444
-  _globals['_PROVEINCLUSIONREQUEST']._serialized_start=446
-  _globals['_PROVEINCLUSIONREQUEST']._serialized_end=498
-  _globals['_PROVEINCLUSIONRESPONSE']._serialized_start=500
-  _globals['_PROVEINCLUSIONRESPONSE']._serialized_end=604
-  _globals['_READENTRIESREQUEST']._serialized_start=606
-  _globals['_READENTRIESREQUEST']._serialized_end=674
-  _globals['_READENTRY']._serialized_start=676
-  _globals['_READENTRY']._serialized_end=754
-  _globals['_READENTRIESRESPONSE']._serialized_start=756
-  _globals['_READENTRIESRESPONSE']._serialized_end=854
-  _globals['_BEGINSESSIONREQUEST']._serialized_start=856
-  _globals['_BEGINSESSIONREQUEST']._serialized_end=909
-  _globals['_BEGINSESSIONRESPONSE']._serialized_start=911
-  _globals['_BEGINSESSIONRESPONSE']._serialized_end=961
-  _globals['_OPENSESSIONREQUEST']._serialized_start=963
-  _globals['_OPENSESSIONREQUEST']._serialized_end=1074
-  _globals['_OPENSESSIONRESPONSE']._serialized_start=1076
-  _globals['_OPENSESSIONRESPONSE']._serialized_end=1166
-  _globals['_LOGSERVICE']._serialized_start=1169
-  _globals['_LOGSERVICE']._serialized_end=1589
-  _globals['_SESSIONSERVICE']._serialized_start=1592
-  _globals['_SESSIONSERVICE']._serialized_end=1767
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=218
+  _globals['_GETTILEREQUEST']._serialized_start=220
+  _globals['_GETTILEREQUEST']._serialized_end=298
+  _globals['_GETTILERESPONSE']._serialized_start=300
+  _globals['_GETTILERESPONSE']._serialized_end=342
+  _globals['_PROVECONSISTENCYREQUEST']._serialized_start=344
+  _globals['_PROVECONSISTENCYREQUEST']._serialized_end=405
+  _globals['_PROVECONSISTENCYRESPONSE']._serialized_start=407
+  _globals['_PROVECONSISTENCYRESPONSE']._serialized_end=458
+  _globals['_PROVEINCLUSIONREQUEST']._serialized_start=460
+  _globals['_PROVEINCLUSIONREQUEST']._serialized_end=512
+  _globals['_PROVEINCLUSIONRESPONSE']._serialized_start=514
+  _globals['_PROVEINCLUSIONRESPONSE']._serialized_end=618
+  _globals['_READENTRIESREQUEST']._serialized_start=620
+  _globals['_READENTRIESREQUEST']._serialized_end=688
+  _globals['_READENTRY']._serialized_start=690
+  _globals['_READENTRY']._serialized_end=768
+  _globals['_READENTRIESRESPONSE']._serialized_start=770
+  _globals['_READENTRIESRESPONSE']._serialized_end=868
+  _globals['_BEGINSESSIONREQUEST']._serialized_start=870
+  _globals['_BEGINSESSIONREQUEST']._serialized_end=923
+  _globals['_BEGINSESSIONRESPONSE']._serialized_start=925
+  _globals['_BEGINSESSIONRESPONSE']._serialized_end=975
+  _globals['_OPENSESSIONREQUEST']._serialized_start=977
+  _globals['_OPENSESSIONREQUEST']._serialized_end=1088
+  _globals['_OPENSESSIONRESPONSE']._serialized_start=1090
+  _globals['_OPENSESSIONRESPONSE']._serialized_end=1180
+  _globals['_LOGSERVICE']._serialized_start=1183
+  _globals['_LOGSERVICE']._serialized_end=1603
+  _globals['_SESSIONSERVICE']._serialized_start=1606
+  _globals['_SESSIONSERVICE']._serialized_end=1781
 # @@protoc_insertion_point(module_scope)

@@ -42,11 +42,14 @@ class GetCheckpointResponse(_message.Message):
     VKEY_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     NETWORK_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
     origin: _builtins.str
     vkey: _builtins.str
     checkpoint: _builtins.bytes
     network: _builtins.str
     """The network's description, so a member's wallet can learn of clearing."""
+    keys: _builtins.str
+    """Every key of the log with the sizes it signs; vkey is the one that signed this checkpoint."""
     def __init__(
         self,
         *,
@@ -54,10 +57,11 @@ class GetCheckpointResponse(_message.Message):
         vkey: _builtins.str = ...,
         checkpoint: _builtins.bytes = ...,
         network: _builtins.str = ...,
+        keys: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "network", b"network", "origin", b"origin", "vkey", b"vkey"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "keys", b"keys", "network", b"network", "origin", b"origin", "vkey", b"vkey"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

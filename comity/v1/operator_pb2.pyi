@@ -176,6 +176,118 @@ class NetworkConfig(_message.Message):
 Global___NetworkConfig: _TypeAlias = NetworkConfig  # noqa: Y015
 
 @_typing.final
+class RotateParticipantKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PARTICIPANT_FIELD_NUMBER: _builtins.int
+    VKEY_FIELD_NUMBER: _builtins.int
+    NEW_SIGNATURE_FIELD_NUMBER: _builtins.int
+    OLD_SIGNATURE_FIELD_NUMBER: _builtins.int
+    LAST_SIZE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    participant: _builtins.str
+    vkey: _builtins.str
+    """The new key, of the same log."""
+    new_signature: _builtins.bytes
+    """By the new key over what Rotate says."""
+    old_signature: _builtins.bytes
+    """By the old key over the same. Left out if that is lost or stolen; then last_size is given."""
+    last_size: _builtins.int
+    """The last size that the old key signs, not below what clearing knows of the log. Left out:
+    that and some more, so that nothing on its way is lost.
+    """
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        participant: _builtins.str = ...,
+        vkey: _builtins.str = ...,
+        new_signature: _builtins.bytes = ...,
+        old_signature: _builtins.bytes = ...,
+        last_size: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_last_size", b"_last_size", "last_size", b"last_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_size", b"_last_size", "id", b"id", "last_size", b"last_size", "new_signature", b"new_signature", "old_signature", b"old_signature", "participant", b"participant", "vkey", b"vkey"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__last_size: _TypeAlias = _typing.Literal["last_size"]  # noqa: Y015
+    _WhichOneofArgType__last_size: _TypeAlias = _typing.Literal["_last_size", b"_last_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_size) -> _WhichOneofReturnType__last_size | None: ...
+
+Global___RotateParticipantKeyRequest: _TypeAlias = RotateParticipantKeyRequest  # noqa: Y015
+
+@_typing.final
+class RotateParticipantKeyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROTATE_FIELD_NUMBER: _builtins.int
+    LAST_SIZE_FIELD_NUMBER: _builtins.int
+    last_size: _builtins.int
+    @_builtins.property
+    def rotate(self) -> _common_pb2.Statement:
+        """For the brand's node, if it cannot start without its old key."""
+
+    def __init__(
+        self,
+        *,
+        rotate: _common_pb2.Statement | None = ...,
+        last_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rotate", b"rotate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_size", b"last_size", "rotate", b"rotate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateParticipantKeyResponse: _TypeAlias = RotateParticipantKeyResponse  # noqa: Y015
+
+@_typing.final
+class RevokeParticipantRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PARTICIPANT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    participant: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        participant: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "participant", b"participant", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeParticipantRequest: _TypeAlias = RevokeParticipantRequest  # noqa: Y015
+
+@_typing.final
+class RevokeParticipantResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVOKE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def revoke(self) -> _common_pb2.Statement: ...
+    def __init__(
+        self,
+        *,
+        revoke: _common_pb2.Statement | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revoke", b"revoke"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoke", b"revoke"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeParticipantResponse: _TypeAlias = RevokeParticipantResponse  # noqa: Y015
+
+@_typing.final
 class SetStandingRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -300,6 +412,8 @@ class Participant(_message.Message):
     SEQ_FIELD_NUMBER: _builtins.int
     HEAD_SIZE_FIELD_NUMBER: _builtins.int
     HEARD_AT_US_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
     participant: _builtins.str
     display_name: _builtins.str
     origin: _builtins.str
@@ -310,6 +424,9 @@ class Participant(_message.Message):
     seq: _builtins.int
     head_size: _builtins.int
     heard_at_us: _builtins.int
+    keys: _builtins.str
+    """Every key of its log with the sizes it signs, as `comity verify --vkey` takes them."""
+    revoked: _builtins.bool
     @_builtins.property
     def caps(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Money]: ...
     @_builtins.property
@@ -329,10 +446,12 @@ class Participant(_message.Message):
         seq: _builtins.int = ...,
         head_size: _builtins.int = ...,
         heard_at_us: _builtins.int = ...,
+        keys: _builtins.str = ...,
+        revoked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caps", b"caps", "display_name", b"display_name", "head_size", b"head_size", "heard_at_us", b"heard_at_us", "origin", b"origin", "participant", b"participant", "peer_address", b"peer_address", "positions", b"positions", "public_address", b"public_address", "seq", b"seq", "status", b"status", "vkey", b"vkey"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caps", b"caps", "display_name", b"display_name", "head_size", b"head_size", "heard_at_us", b"heard_at_us", "keys", b"keys", "origin", b"origin", "participant", b"participant", "peer_address", b"peer_address", "positions", b"positions", "public_address", b"public_address", "revoked", b"revoked", "seq", b"seq", "status", b"status", "vkey", b"vkey"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -821,3 +940,40 @@ class AdmitAuditorResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AdmitAuditorResponse: _TypeAlias = AdmitAuditorResponse  # noqa: Y015
+
+@_typing.final
+class RevokeAuditorRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    key_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeAuditorRequest: _TypeAlias = RevokeAuditorRequest  # noqa: Y015
+
+@_typing.final
+class RevokeAuditorResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeAuditorResponse: _TypeAlias = RevokeAuditorResponse  # noqa: Y015

@@ -39,6 +39,16 @@ class OperatorServiceStub(object):
                 request_serializer=comity_dot_v1_dot_operator__pb2.AdmitParticipantRequest.SerializeToString,
                 response_deserializer=comity_dot_v1_dot_operator__pb2.AdmitParticipantResponse.FromString,
                 _registered_method=True)
+        self.RotateParticipantKey = channel.unary_unary(
+                '/comity.v1.OperatorService/RotateParticipantKey',
+                request_serializer=comity_dot_v1_dot_operator__pb2.RotateParticipantKeyRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_operator__pb2.RotateParticipantKeyResponse.FromString,
+                _registered_method=True)
+        self.RevokeParticipant = channel.unary_unary(
+                '/comity.v1.OperatorService/RevokeParticipant',
+                request_serializer=comity_dot_v1_dot_operator__pb2.RevokeParticipantRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_operator__pb2.RevokeParticipantResponse.FromString,
+                _registered_method=True)
         self.SetStanding = channel.unary_unary(
                 '/comity.v1.OperatorService/SetStanding',
                 request_serializer=comity_dot_v1_dot_operator__pb2.SetStandingRequest.SerializeToString,
@@ -94,6 +104,11 @@ class OperatorServiceStub(object):
                 request_serializer=comity_dot_v1_dot_operator__pb2.AdmitAuditorRequest.SerializeToString,
                 response_deserializer=comity_dot_v1_dot_operator__pb2.AdmitAuditorResponse.FromString,
                 _registered_method=True)
+        self.RevokeAuditor = channel.unary_unary(
+                '/comity.v1.OperatorService/RevokeAuditor',
+                request_serializer=comity_dot_v1_dot_operator__pb2.RevokeAuditorRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_operator__pb2.RevokeAuditorResponse.FromString,
+                _registered_method=True)
 
 
 class OperatorServiceServicer(object):
@@ -101,6 +116,21 @@ class OperatorServiceServicer(object):
 
     def AdmitParticipant(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateParticipantKey(self, request, context):
+        """Exchanges a participant's log key: heads above a size count only under the new one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeParticipant(self, request, context):
+        """Ends a participant's part in the network for good: nothing of its log counts any more above
+        what clearing knows of it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -172,6 +202,13 @@ class OperatorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeAuditor(self, request, context):
+        """Ends an auditor's key, and every session opened with it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperatorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +216,16 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.AdmitParticipant,
                     request_deserializer=comity_dot_v1_dot_operator__pb2.AdmitParticipantRequest.FromString,
                     response_serializer=comity_dot_v1_dot_operator__pb2.AdmitParticipantResponse.SerializeToString,
+            ),
+            'RotateParticipantKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateParticipantKey,
+                    request_deserializer=comity_dot_v1_dot_operator__pb2.RotateParticipantKeyRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_operator__pb2.RotateParticipantKeyResponse.SerializeToString,
+            ),
+            'RevokeParticipant': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeParticipant,
+                    request_deserializer=comity_dot_v1_dot_operator__pb2.RevokeParticipantRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_operator__pb2.RevokeParticipantResponse.SerializeToString,
             ),
             'SetStanding': grpc.unary_unary_rpc_method_handler(
                     servicer.SetStanding,
@@ -235,6 +282,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     request_deserializer=comity_dot_v1_dot_operator__pb2.AdmitAuditorRequest.FromString,
                     response_serializer=comity_dot_v1_dot_operator__pb2.AdmitAuditorResponse.SerializeToString,
             ),
+            'RevokeAuditor': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeAuditor,
+                    request_deserializer=comity_dot_v1_dot_operator__pb2.RevokeAuditorRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_operator__pb2.RevokeAuditorResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'comity.v1.OperatorService', rpc_method_handlers)
@@ -263,6 +315,60 @@ class OperatorService(object):
             '/comity.v1.OperatorService/AdmitParticipant',
             comity_dot_v1_dot_operator__pb2.AdmitParticipantRequest.SerializeToString,
             comity_dot_v1_dot_operator__pb2.AdmitParticipantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateParticipantKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.OperatorService/RotateParticipantKey',
+            comity_dot_v1_dot_operator__pb2.RotateParticipantKeyRequest.SerializeToString,
+            comity_dot_v1_dot_operator__pb2.RotateParticipantKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeParticipant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.OperatorService/RevokeParticipant',
+            comity_dot_v1_dot_operator__pb2.RevokeParticipantRequest.SerializeToString,
+            comity_dot_v1_dot_operator__pb2.RevokeParticipantResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -560,6 +666,33 @@ class OperatorService(object):
             '/comity.v1.OperatorService/AdmitAuditor',
             comity_dot_v1_dot_operator__pb2.AdmitAuditorRequest.SerializeToString,
             comity_dot_v1_dot_operator__pb2.AdmitAuditorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeAuditor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.OperatorService/RevokeAuditor',
+            comity_dot_v1_dot_operator__pb2.RevokeAuditorRequest.SerializeToString,
+            comity_dot_v1_dot_operator__pb2.RevokeAuditorResponse.FromString,
             options,
             channel_credentials,
             insecure,

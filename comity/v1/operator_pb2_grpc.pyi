@@ -34,6 +34,12 @@ class OperatorServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> OperatorServiceAsyncStub: ...
     AdmitParticipant: _grpc.UnaryUnaryMultiCallable[_operator_pb2.AdmitParticipantRequest, _operator_pb2.AdmitParticipantResponse]
+    RotateParticipantKey: _grpc.UnaryUnaryMultiCallable[_operator_pb2.RotateParticipantKeyRequest, _operator_pb2.RotateParticipantKeyResponse]
+    """Exchanges a participant's log key: heads above a size count only under the new one."""
+    RevokeParticipant: _grpc.UnaryUnaryMultiCallable[_operator_pb2.RevokeParticipantRequest, _operator_pb2.RevokeParticipantResponse]
+    """Ends a participant's part in the network for good: nothing of its log counts any more above
+    what clearing knows of it.
+    """
     SetStanding: _grpc.UnaryUnaryMultiCallable[_operator_pb2.SetStandingRequest, _operator_pb2.SetStandingResponse]
     SetCap: _grpc.UnaryUnaryMultiCallable[_operator_pb2.SetCapRequest, _operator_pb2.SetCapResponse]
     ListParticipants: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListParticipantsRequest, _operator_pb2.ListParticipantsResponse]
@@ -46,11 +52,19 @@ class OperatorServiceStub:
     ListDecisions: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListDecisionsRequest, _operator_pb2.ListDecisionsResponse]
     AdmitAuditor: _grpc.UnaryUnaryMultiCallable[_operator_pb2.AdmitAuditorRequest, _operator_pb2.AdmitAuditorResponse]
     """Admits an auditor, who may then read every entry and opening of clearing's log."""
+    RevokeAuditor: _grpc.UnaryUnaryMultiCallable[_operator_pb2.RevokeAuditorRequest, _operator_pb2.RevokeAuditorResponse]
+    """Ends an auditor's key, and every session opened with it."""
 
 @_typing.type_check_only
 class OperatorServiceAsyncStub(OperatorServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     AdmitParticipant: _aio.UnaryUnaryMultiCallable[_operator_pb2.AdmitParticipantRequest, _operator_pb2.AdmitParticipantResponse]  # type: ignore[assignment]
+    RotateParticipantKey: _aio.UnaryUnaryMultiCallable[_operator_pb2.RotateParticipantKeyRequest, _operator_pb2.RotateParticipantKeyResponse]  # type: ignore[assignment]
+    """Exchanges a participant's log key: heads above a size count only under the new one."""
+    RevokeParticipant: _aio.UnaryUnaryMultiCallable[_operator_pb2.RevokeParticipantRequest, _operator_pb2.RevokeParticipantResponse]  # type: ignore[assignment]
+    """Ends a participant's part in the network for good: nothing of its log counts any more above
+    what clearing knows of it.
+    """
     SetStanding: _aio.UnaryUnaryMultiCallable[_operator_pb2.SetStandingRequest, _operator_pb2.SetStandingResponse]  # type: ignore[assignment]
     SetCap: _aio.UnaryUnaryMultiCallable[_operator_pb2.SetCapRequest, _operator_pb2.SetCapResponse]  # type: ignore[assignment]
     ListParticipants: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListParticipantsRequest, _operator_pb2.ListParticipantsResponse]  # type: ignore[assignment]
@@ -63,6 +77,8 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     ListDecisions: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListDecisionsRequest, _operator_pb2.ListDecisionsResponse]  # type: ignore[assignment]
     AdmitAuditor: _aio.UnaryUnaryMultiCallable[_operator_pb2.AdmitAuditorRequest, _operator_pb2.AdmitAuditorResponse]  # type: ignore[assignment]
     """Admits an auditor, who may then read every entry and opening of clearing's log."""
+    RevokeAuditor: _aio.UnaryUnaryMultiCallable[_operator_pb2.RevokeAuditorRequest, _operator_pb2.RevokeAuditorResponse]  # type: ignore[assignment]
+    """Ends an auditor's key, and every session opened with it."""
 
 class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -71,6 +87,24 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operator_pb2.AdmitParticipantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.AdmitParticipantResponse, _abc.Awaitable[_operator_pb2.AdmitParticipantResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RotateParticipantKey(
+        self,
+        request: _operator_pb2.RotateParticipantKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.RotateParticipantKeyResponse, _abc.Awaitable[_operator_pb2.RotateParticipantKeyResponse]]:
+        """Exchanges a participant's log key: heads above a size count only under the new one."""
+
+    @_abc_1.abstractmethod
+    def RevokeParticipant(
+        self,
+        request: _operator_pb2.RevokeParticipantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.RevokeParticipantResponse, _abc.Awaitable[_operator_pb2.RevokeParticipantResponse]]:
+        """Ends a participant's part in the network for good: nothing of its log counts any more above
+        what clearing knows of it.
+        """
 
     @_abc_1.abstractmethod
     def SetStanding(
@@ -149,5 +183,13 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.AdmitAuditorResponse, _abc.Awaitable[_operator_pb2.AdmitAuditorResponse]]:
         """Admits an auditor, who may then read every entry and opening of clearing's log."""
+
+    @_abc_1.abstractmethod
+    def RevokeAuditor(
+        self,
+        request: _operator_pb2.RevokeAuditorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.RevokeAuditorResponse, _abc.Awaitable[_operator_pb2.RevokeAuditorResponse]]:
+        """Ends an auditor's key, and every session opened with it."""
 
 def add_OperatorServiceServicer_to_server(servicer: OperatorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

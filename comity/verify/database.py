@@ -8,7 +8,7 @@ So whatever was altered is found, and the table, or the very entry, is named.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +22,7 @@ from comity.ledger.engine import open_engine
 from comity.ledger.guard import HeadFile
 from comity.ledger.replay import Check, Findings
 from comity.log.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
-from comity.log.note import VerifierKey
+from comity.log.history import KeyHistory
 from comity.log.tiles import TILE_WIDTH, TileKey, TileTree, tile_width
 from comity.verify.log import PAGE, LogPass
 from comity.verify.report import Report, merged
@@ -43,10 +43,10 @@ def database(
 ) -> Report:
     """Verify one ledger in a SQLite file or at a PostgreSQL URL, reading one snapshot.
 
-    `ledger` names it where the database holds several. `vkey` is the key the log is known by
-    elsewhere; without it the database's own word is taken. `head_file` is the guard file beside
-    the database. `final`: nothing is under way, so every hold must have ended. Raises NotFound
-    for no file, MissingLedger for no ledger.
+    `ledger` names it where the database holds several. `vkey` are the keys the log is known by
+    elsewhere (`comity.log.history`); without them the database's own word is taken. `head_file`
+    is the guard file beside the database. `final`: nothing is under way, so every hold must have
+    ended. Raises NotFound for no file, MissingLedger for no ledger.
     """
     engine = open_read_only(where)
     try:
@@ -191,10 +191,10 @@ class _DatabasePass:
         row = self._row
         stated = Checkpoint(row.origin, row.size, row.root)
         try:
-            verifier = VerifierKey.parse(row.vkey)
-            if self._vkey not in (None, row.vkey) or verifier.name != row.origin:
+            stored, known = KeyHistory.parse(row.vkey), self._known
+            if known.completed_by(stored) != stored or stored.name != row.origin:
                 self._found.add("ledgers", "The ledger's key is not the one the log is known by.")
-            head = open_checkpoint(row.note, origin=row.origin, verifier=self._verifier)
+            head = open_checkpoint(row.note, origin=row.origin, verifier=known)
         except Malformed as error:
             self._found.add("ledgers", f"The head of {row.origin} is not good: {error.message}")
             return stated
@@ -205,8 +205,8 @@ class _DatabasePass:
         return head
 
     @property
-    def _verifier(self) -> VerifierKey:
-        return VerifierKey.parse(self._vkey or self._row.vkey)
+    def _known(self) -> KeyHistory:
+        return KeyHistory.parse(self._vkey or self._row.vkey)
 
     def _read_entries(self, head: Checkpoint, progress: Progress | None) -> None:
         checkpoints = self._checkpoints(head)
@@ -277,7 +277,9 @@ class _DatabasePass:
     def _checkpoints(self, head: Checkpoint) -> Iterator[Checkpoint]:
         """Every stored checkpoint in order of size, its signature checked."""
         table = schema.checkpoints
-        verifier, size, last_us, newest = self._verifier, -1, 0, b""
+        verifier, size, last_us, newest = self._known, -1, 0, b""
+        with suppress(Malformed):
+            verifier = verifier.completed_by(KeyHistory.parse(self._row.vkey))
         while True:
             query = (
                 select(table.c.size, table.c.note, table.c.at_us)

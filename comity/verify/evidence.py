@@ -13,6 +13,7 @@ from comity.errors import BadStatement, ComityError
 from comity.ledger import statements
 from comity.log import proof
 from comity.log.checkpoint import Checkpoint, CheckpointCache, open_checkpoint
+from comity.log.history import KeyHistory
 from comity.log.merkle import Frontier
 from comity.log.note import VerifierKey
 from comity.verify.report import Check, Report, refused
@@ -22,10 +23,13 @@ def evidence(
     first: bytes,
     second: bytes,
     *,
-    verifier: VerifierKey,
+    verifier: KeyHistory | VerifierKey,
     leaves: Sequence[bytes] | None = None,
 ) -> Report:
     """Whether the two prove that the owner of `verifier` cheated; `passed` means they do.
+
+    Each must be signed by the key for its size: what a stolen key signed after it was exchanged
+    proves nothing against its owner.
 
     1. two checkpoints of one size, with two roots
     2. two tlog-proofs of one index, with two leaves
@@ -54,7 +58,7 @@ def _two_roots(one: Checkpoint, other: Checkpoint) -> str:
     return f"{one.origin} signed two roots of size {one.size}."
 
 
-def _two_leaves(first: bytes, second: bytes, verifier: VerifierKey) -> str:
+def _two_leaves(first: bytes, second: bytes, verifier: KeyHistory | VerifierKey) -> str:
     one, other = (
         statements.verify(
             statements.from_tlog_proof(data),

@@ -11,6 +11,7 @@ from comity.errors import BadStatement
 from comity.ledger import entries as entry_bytes
 from comity.ledger.replay import BRAND_KINDS, Findings, Replay
 from comity.log.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
+from comity.log.history import KeyHistory
 from comity.log.merkle import leaf_hash
 from comity.log.note import VerifierKey
 from comity.log.tiles import TileKey, TileTree
@@ -104,7 +105,7 @@ def check_head(tree: TileTree, head: Checkpoint) -> Check:
 def log(
     entries: Iterable[bytes],
     checkpoint: bytes,
-    verifier: VerifierKey,
+    verifier: KeyHistory | VerifierKey,
     openings: Iterable[bytes | None] | None = None,
     *,
     final: bool = False,
@@ -128,7 +129,9 @@ def log(
     )
 
 
-def _head_checks(taken: LogPass, note: bytes, verifier: VerifierKey) -> tuple[Check, ...]:
+def _head_checks(
+    taken: LogPass, note: bytes, verifier: KeyHistory | VerifierKey
+) -> tuple[Check, ...]:
     try:
         head = open_checkpoint(note, origin=verifier.name, verifier=verifier)
     except BadStatement as error:

@@ -17,7 +17,7 @@ from comity.ledger import entries, statements
 from comity.ledger.replay import Check, Findings, cited
 from comity.ledger.statements import Proven
 from comity.log.checkpoint import CheckpointCache
-from comity.log.note import VerifierKey
+from comity.log.history import KeyHistory
 from comity.terms import quotes
 from comity.v1 import entry_pb2
 from comity.verify.report import Report
@@ -29,9 +29,9 @@ _MAX_BYTES: Final = 1 << 20
 def receipt(folder: Path | str, *, keys: Mapping[str, str] | None = None) -> Report:
     """Verify the receipt in a folder.
 
-    `keys` are the verifier keys of logs by origin, from a roster; without them those which the
-    wallet recorded are used, and the report says so. Raises NotFound or Malformed if there is no
-    receipt at all.
+    `keys` are the keys of logs by origin (`comity.log.history`), from a roster; without them
+    those which the wallet recorded are used, and the report says so. Raises NotFound or Malformed
+    if there is no receipt at all.
     """
     place = Path(folder)
     summary = _read(place)
@@ -64,7 +64,7 @@ class _Receipt:
             vkey = self._keys.get(origin)
             if vkey is None:
                 raise BadStatement(f"no key of {origin} is known.")
-            verifier = VerifierKey.parse(vkey)
+            verifier = KeyHistory.parse(vkey)
             proven = statements.verify(
                 statement, origin=origin, verifier=verifier, cache=CheckpointCache(1)
             )

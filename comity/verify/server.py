@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from comity.errors import BadStatement, ComityError
 from comity.log.checkpoint import Checkpoint, open_checkpoint, verify_extension
+from comity.log.history import KeyHistory
 from comity.log.merkle import HASH_SIZE
-from comity.log.note import VerifierKey
 from comity.log.tiles import MAX_TILE_LEVEL, TILE_WIDTH, TileKey, TileTree, tile_width
 from comity.rpc.channel import Channel, stub
 from comity.v1 import log_pb2 as pb
@@ -36,15 +36,17 @@ async def server(
     Anyone: the checkpoint is signed, its root is that of the published leaf hashes, the upper
     tiles follow from the lowest, and the log extends the one of `earlier`, a checkpoint kept
     from before. With `auditor` (the channel's session is an auditor's): every entry with its
-    openings, and the whole replay. `vkey` is the key as known from elsewhere; without it the
+    openings, and the whole replay. `vkey` are the keys as known from elsewhere; without the
     server's own word is taken. The report's `note` is worth keeping for the next time.
     """
     calls = stub(LogServiceStub, channel)
     answer = await calls.GetCheckpoint(pb.GetCheckpointRequest())
     checks: list[Check] = []
     try:
-        verifier = VerifierKey.parse(vkey or answer.vkey)
+        told = KeyHistory.parse(answer.keys or answer.vkey)
+        verifier = KeyHistory.parse(vkey) if vkey else told
         head = open_checkpoint(answer.checkpoint, origin=verifier.name, verifier=verifier)
+        verifier = verifier.completed_by(told)
     except ComityError as error:
         return Report(subject=answer.origin, checks=(refused("signature", error),))
     known = "known" if vkey is not None else "the server gives"
@@ -122,7 +124,7 @@ class _Tiles:
 
 
 async def _extends(
-    calls: LogServiceAsyncStub, earlier: bytes, head: Checkpoint, verifier: VerifierKey
+    calls: LogServiceAsyncStub, earlier: bytes, head: Checkpoint, verifier: KeyHistory
 ) -> Check:
     try:
         old = open_checkpoint(earlier, origin=verifier.name, verifier=verifier)

@@ -71,7 +71,7 @@ async def test_a_head_signed_by_another_key_is_no_statement(world: World) -> Non
     tree = grocery.tree()
     impostor = LogSigner(grocery.origin, fuel.key)
     item.hold.hold.checkpoint = impostor.sign(tree.size, tree.root())
-    assert await refused(world, item) == "failure BAD_STATEMENT"
+    assert await refused(world, item) == "failure UNKNOWN_KEY"
 
 
 async def test_a_hold_for_another_acceptor_cannot_be_claimed(world: World) -> None:

@@ -45,7 +45,7 @@ async def test_redeemed_and_reversed_in_part_every_book_agrees() -> None:
         await world.close()
     for report in reports:
         assert failed(report.checks) == {}, report.subject
-    assert {check.name for check in reports[-1].checks} == {"I4", "I7", "I12", "I13"}
+    assert {check.name for check in reports[-1].checks} == {"keys", "I4", "I7", "I12", "I13"}
     assert reports[-1].figures == {"brands": 2, "decisions": 3}
 
 

@@ -10,6 +10,7 @@ import pytest
 from comity.ledger.runner import inline
 from comity.ledger.signer import LogSigner
 from comity.ledger.store import LedgerStore
+from comity.log.history import KeyHistory
 from comity.log.merkle import leaf_hash
 from comity.rpc.caller import Caller, CallerKind
 from comity.rpc.endpoint import snake_case
@@ -56,8 +57,8 @@ def brand() -> Brand:
 @pytest.fixture
 def channel(brand: Brand) -> Direct:
     store = LedgerStore(brand.engine, LEDGER)
-    vkey = vkey_of(brand)
-    return Direct(LogService(store, network=NETWORK, origin=ORIGIN, vkey=vkey, read=inline))
+    keys = KeyHistory.parse(vkey_of(brand))
+    return Direct(LogService(store, network=NETWORK, origin=ORIGIN, keys=lambda: keys, read=inline))
 
 
 def vkey_of(brand: Brand) -> str:
