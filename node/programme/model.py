@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from node.programme.references import MistakesInside, mistakes
+from node.programme.expressions import Expressions
+from node.programme.references import Inside, MistakesInside, mistakes
 
 MAX_POINTS: Final = 10**12
 PURCHASE: Final = "purchase"
@@ -31,16 +33,30 @@ Positive: TypeAlias = Annotated[int, Field(ge=1, le=MAX_POINTS)]
 Points: TypeAlias = Annotated[int, Field(ge=-MAX_POINTS, le=MAX_POINTS)]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Title: TypeAlias = Annotated[str, Field(min_length=1, max_length=128)]
-Condition: TypeAlias = Annotated[str, Field(min_length=1, max_length=1_000)]
+
+
+def _as_text(value: object) -> object:
+    """`when: true` and `formula: 10` need no quotes."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else value
+
+
+Expression: TypeAlias = Annotated[
+    str, BeforeValidator(_as_text), Field(min_length=1, max_length=1_000)
+]
+Condition: TypeAlias = Expression
 """A CEL expression of type bool over `event`, `member` and `local`."""
-Formula: TypeAlias = Annotated[str, Field(min_length=1, max_length=1_000)]
+Formula: TypeAlias = Expression
 """A CEL expression of type int over the same."""
 
 
 class Strict(BaseModel):
     """No name that is not known, no value of another type, never changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
 
 
 def _at_most_one(given: Iterator[object], names: str) -> None:
@@ -415,7 +431,41 @@ class Programme(Strict):
     def _whole(self) -> Programme:
         if found := tuple(mistakes(self)):
             raise MistakesInside(found)
+        if self.expressions.mistakes:
+            raise MistakesInside(
+                tuple(
+                    Inside(path, error.sentence, line=error.line, column=error.column)
+                    for path, error in self.expressions.mistakes
+                )
+            )
         return self
+
+    @cached_property
+    def expressions(self) -> Expressions:
+        """Its conditions and formulas, compiled."""
+        return Expressions(self)
+
+    @cached_property
+    def attributes(self) -> dict[str, frozenset[str]]:
+        """The names of every attribute of an event, by type."""
+        return {
+            kind: frozenset(
+                name
+                for event in self.events.values()
+                for name, found in event.attributes.items()
+                if found == kind
+            )
+            for kind in ("text", "number", "truth")
+        }
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        levels = self.tiers.levels if self.tiers is not None else ()
+        return {level.id: position for position, level in enumerate(levels, start=1)}
+
+    def position(self, level: str) -> int:
+        """The place of a level in the ladder: 1 is the lowest; 0 for none that there is."""
+        return self._positions.get(level, 0)
 
     @property
     def spendable(self) -> tuple[str, ...]:

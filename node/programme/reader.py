@@ -38,9 +38,15 @@ class Mistake:
     place: Place | None
     path: Path
     sentence: str
+    in_text: bool = False
+    """Whether the column says where in a condition or formula it is."""
 
     def __str__(self) -> str:
-        where = f"Line {self.place.line} of the programme file" if self.place else "Programme file"
+        where = "Programme file"
+        if self.place is not None:
+            where = f"Line {self.place.line} of the programme file"
+            if self.in_text:
+                where = f"Line {self.place.line}, column {self.place.column} of the programme file"
         about = ".".join(map(str, self.path))
         return f"{where}, {about}: {self.sentence}." if about else f"{where}: {self.sentence}."
 
@@ -79,7 +85,9 @@ def _mistakes(error: ValidationError, tree: Tree) -> Iterator[Mistake]:
         cause = one.get("ctx", {}).get("error")
         if isinstance(cause, MistakesInside):
             for inside in cause.mistakes:
-                yield Mistake(tree.place(inside.path), inside.path, inside.sentence)
+                place = tree.inside(inside.path, inside.line, inside.column)
+                told = bool(inside.line)
+                yield Mistake(place, inside.path, inside.sentence, in_text=told)
             continue
         path: Path = tuple(part for part in one["loc"] if part != "[key]")
         yield Mistake(tree.place(path), path, _sentence(one, path))

@@ -23,6 +23,9 @@ class Inside:
 
     path: Path
     sentence: str
+    line: int = 0
+    """In the text that stands at `path`, from 1; 0 where the whole is to blame."""
+    column: int = 0
 
 
 class MistakesInside(ValueError):

@@ -47,6 +47,24 @@ class Tree:
     values: dict[Path, yaml.ScalarNode]
     """The text of each single value, as written."""
 
+    def inside(self, path: Path, line: int, column: int) -> Place:
+        """Where in the file the text at `path` has its own `line` and `column`, from 1.
+
+        In folded text and in text of several lines within quotes, the line where it begins.
+        """
+        node = self.values.get(path)
+        if node is None or line < 1:
+            return self.place(path)
+        start = _place(node.start_mark)
+        if node.style == "|":
+            below = node.start_mark.line + line
+            text = node.start_mark.buffer
+            indented = text.splitlines()[below] if text is not None else ""
+            return Place(below + 1, len(indented) - len(indented.lstrip()) + column)
+        if node.style == ">" or line > 1:
+            return start
+        return Place(start.line, start.column + column - (0 if node.style in ("'", '"') else 1))
+
     def place(self, path: Path) -> Place:
         """Where the deepest part of `path` begins that the file has."""
         while path and path not in self.names:
