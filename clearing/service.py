@@ -106,9 +106,12 @@ class ClearingService:
         )
 
     async def follow(self, caller: Caller, request: pb.FollowRequest) -> pb.FollowResponse:
-        """A page of clearing's log; waits for news where there is none."""
+        """A page of clearing's log; waits for news where there is none.
+
+        Nothing relies on the heads it teaches: they are stored with the next batch, which is at
+        the latest the one of the follower's next pulse.
+        """
         self._evidence.hear_follower(caller.id, request.heads)
-        await self._desk.submit_all([])
         page = await self._feed.page(
             caller.id,
             start=request.from_index,
