@@ -49,6 +49,9 @@ T = TypeVar("T")
 Connect = Callable[[str, str], Channel]
 """`connect(participant, address)`: a channel to its peer listener; connects when first used."""
 
+REPORT_LINGER_S: Final = 0.03
+"""How long a delivery waits for others to be reported with it: nobody waits for a report."""
+
 
 class Roster:
     """Who is admitted, in memory; read again whenever the mirror changes it."""
@@ -135,7 +138,7 @@ class Peers:
         self._holds: dict[str, Courier[peer_pb2.HoldRequest, common_pb2.Statement]] = {}
         self._notices: dict[str, Courier[peer_pb2.PledgeNotice, None]] = {}
         self.claims: Courier[clearing_pb2.ClaimItem, clearing_pb2.Decided] = Courier(self._claim)
-        self.reports: Courier[int, None] = Courier(self._report)
+        self.reports: Courier[int, None] = Courier(self._report, linger_s=REPORT_LINGER_S)
         self.resolves: Courier[clearing_pb2.RedemptionKey, clearing_pb2.ResolveResult] = Courier(
             self._resolve
         )

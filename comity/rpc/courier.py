@@ -1,7 +1,8 @@
 """One courier for each neighbour: whatever waits travels as one batch while the last one is away.
 
 No timer decides how large a batch is. At low load an item leaves at once and alone; at high load
-batches grow by themselves during the journey of the batch before.
+batches grow by themselves during the journey of the batch before. Only a courier for items that
+nobody waits for lingers before each journey, so that one carries many.
 
 Nothing that was not decided is given up: an answer `Unavailable` sends the item again, later and
 later, until whoever submitted it stops waiting. Every item therefore carries its own id.
@@ -38,7 +39,8 @@ class Courier(Generic[T, R]):
 
     `send` takes a batch and answers one result for each item, in order: the value, or the error
     that the neighbour gave for that item. An error it raises counts for every item of the batch.
-    Items beyond `queue_limit` are refused with `Overloaded` at once.
+    Items beyond `queue_limit` are refused with `Overloaded` at once. With `linger_s` a batch
+    waits so long for company.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Courier(Generic[T, R]):
         queue_limit: int = QUEUE_LIMIT,
         first_pause_s: float = FIRST_PAUSE_S,
         longest_pause_s: float = LONGEST_PAUSE_S,
+        linger_s: float = 0,
     ) -> None:
         if limit < 1 or queue_limit < 1:
             raise ValueError("a courier carries at least one item")
@@ -57,6 +60,7 @@ class Courier(Generic[T, R]):
         self._queue_limit = queue_limit
         self._first_pause_s = first_pause_s
         self._longest_pause_s = longest_pause_s
+        self._linger_s = linger_s
         self._waiting: deque[_Parcel[T, R]] = deque()
         self._later: dict[asyncio.TimerHandle, _Parcel[T, R]] = {}
         self._rounds: asyncio.Task[None] | None = None
@@ -111,9 +115,12 @@ class Courier(Generic[T, R]):
             self._rounds = asyncio.get_running_loop().create_task(self._go())
 
     async def _go(self) -> None:
-        # A turn of the loop first: what is submitted in the same turn leaves together.
-        await asyncio.sleep(0)
-        while batch := self._load():
+        while self._waiting:
+            # At least a turn of the loop: what is submitted in the same turn leaves together.
+            await asyncio.sleep(self._linger_s)
+            batch = self._load()
+            if not batch:
+                continue
             try:
                 results = await self._send([parcel.item for parcel in batch])
             except ComityError as error:

@@ -180,3 +180,12 @@ def test_every_item_gets_its_own_answer(items: list[int], limit: int, shaky: set
         return list(results)
 
     assert asyncio.run(run()) == [2 * item for item in items]
+
+
+async def test_a_courier_that_lingers_takes_along_what_comes_meanwhile() -> None:
+    neighbour = Neighbour()
+    courier = Courier(neighbour.send, linger_s=0.02)
+    first = asyncio.ensure_future(courier.submit(1))
+    await asyncio.sleep(0)
+    assert await asyncio.gather(first, courier.submit(2)) == [2, 4]
+    assert neighbour.batches == [[1, 2]]
