@@ -22,13 +22,13 @@ from comity.rpc.caller import Caller
 from comity.v1 import clearing_pb2, common_pb2, member_pb2, merchant_pb2
 from node.agreements import Accept, InForce, Propose, Terminate
 from node.book import Rules
-from node.driver import Driver, Job
+from node.driver import Delivered, Driver, Job
 from node.errands import Errands
-from node.lookup import Lookup
+from node.lookup import Lookup, Remembered
 from node.peers import Peers
 from node.pledges import ACCRUAL, PledgeAccrual
 from node.quoting import POINTS_REWARD, Quoting, Wish
-from node.receipts import redemption_message, state_of
+from node.receipts import delivered_message, redemption_message, state_of
 from node.redemption_tables import agreements, holds, pledges, redemptions, returns
 from node.redemptions import Reserve, State
 from node.returns import TakeBack
@@ -71,7 +71,7 @@ class RedemptionDesk:
         self._clock = clock
         self._read = read
         self._wait_s = wait_s
-        self._rewards = Lookup(store, rewards, "reward_id", read=read)
+        self._rewards = Remembered(Lookup(store, rewards, "reward_id", read=read))
         self._redemptions = Lookup(store, redemptions, "redemption_id", read=read)
         self._closing: asyncio.Future[None] | None = None
 
@@ -80,6 +80,10 @@ class RedemptionDesk:
         closing = self._closes()
         if not closing.done():
             closing.set_result(None)
+
+    def catalogue_changed(self) -> None:
+        """A reward was put into the catalogue; quotes follow it from now on."""
+        self._rewards.changed()
 
     # --- members at this acceptor -----------------------------------------------------
 
@@ -106,7 +110,10 @@ class RedemptionDesk:
         answer = await self._peers.submit(Reserve(asked=asked))
         if not answer.repeated or await self._is_reserved(asked.redemption_id):
             job = Job(quote_bytes=asked.quote_bytes, quote=asked.quote, signed=asked.signed)
-            await self._wait(self._driver.drive(job, resumed=answer.repeated))
+            driven = self._driver.drive(job, resumed=answer.repeated)
+            await self._wait(driven)
+            if driven.done() and not driven.cancelled() and (delivered := driven.result()):
+                return member_pb2.RedeemResponse(redemption=await self._receipt(job, delivered))
         return member_pb2.RedeemResponse(redemption=await self._shown(asked.redemption_id))
 
     async def get_redemption(
@@ -334,7 +341,7 @@ class RedemptionDesk:
         minor = row["retail_minor"] * quantity
         return wish, common_pb2.Money(currency=row["retail_currency"], minor=minor)
 
-    async def _wait(self, task: asyncio.Task[None]) -> None:
+    async def _wait(self, task: asyncio.Task[Any]) -> None:
         """Wait for work that goes on whether or not anybody waits."""
         await asyncio.wait(
             {task, self._closes()},
@@ -358,6 +365,11 @@ class RedemptionDesk:
         if row["delivery_index"] >= 0:
             (delivery,) = await self._peers.prove([row["delivery_index"]])
         return redemption_message(row, acceptor=self._rules.participant, delivery=delivery)
+
+    async def _receipt(self, job: Job, delivered: Delivered) -> member_pb2.Redemption:
+        """As `_shown`, of what was delivered just now: everything is at hand."""
+        (delivery,) = await self._peers.prove([delivered.index])
+        return delivered_message(job.quote, delivered, delivery=delivery)
 
     async def _agreement(self, agreement_id: str, version: int) -> dict[str, Any]:
         at = (agreement_id, version)

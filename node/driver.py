@@ -13,7 +13,7 @@ step 1 again. One that may have been decided long ago is looked up at clearing f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -72,6 +72,17 @@ class Job:
         return self.quote.redemption_id
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """What a redemption ended with, for whoever waited for it: what its receipt is made of."""
+
+    index: int
+    """Of the DELIVERY, in our log."""
+    vouchers: Sequence[str]
+    hold: common_pb2.Statement
+    proof: clearing_pb2.Decided
+
+
 class Driver:
     """All redemptions of this acceptor that are on their way."""
 
@@ -89,7 +100,7 @@ class Driver:
         self._alarm = alarm
         self._ended = ended
         self._open_limit = open_limit
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, asyncio.Task[Delivered | None]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._unreported: dict[int, None] = {}
         self._floors: dict[str, int] = {_STARTING: 0}
@@ -101,8 +112,11 @@ class Driver:
         if len(self._running) >= self._open_limit:
             raise Overloaded("Too many redemptions wait to be decided; repeat in a moment.")
 
-    def drive(self, job: Job, *, resumed: bool = False) -> asyncio.Task[None]:
+    def drive(self, job: Job, *, resumed: bool = False) -> asyncio.Task[Delivered | None]:
         """The task that ends when this redemption has; started if it does not run yet.
+
+        Its result is what it delivered; None for another end, and where that is found in the
+        row alone.
 
         `resumed`: it was reserved by an earlier process and may be decided already.
         """
@@ -137,13 +151,12 @@ class Driver:
 
     # --- one redemption ---------------------------------------------------------------
 
-    async def _drive(self, job: Job, resumed: bool) -> None:
+    async def _drive(self, job: Job, resumed: bool) -> Delivered | None:
         while True:
             try:
-                await self._attempt(job, resumed)
-                return
+                return await self._attempt(job, resumed)
             except LedgerFault:
-                return
+                return None
             except Unavailable:
                 pass
             except ComityError as error:
@@ -151,12 +164,11 @@ class Driver:
             resumed = True
             await asyncio.sleep(RETRY_S)
 
-    async def _attempt(self, job: Job, resumed: bool) -> None:
+    async def _attempt(self, job: Job, resumed: bool) -> Delivered | None:
         if resumed:
             found = await self._resolve(job)
             if found:
-                await self._carry_out(job, found, None, None, None)
-                return
+                return await self._carry_out(job, found, None, None, None)
         # 1. The hold.
         hold: Proven | None = None
         refusal: ComityError | None = None
@@ -173,7 +185,7 @@ class Driver:
         # 2. The decision.
         decided = await self._claim(job, statement if hold is not None else None, refusal)
         # 3. Its end.
-        await self._carry_out(job, [decided], statement, hold, refusal)
+        return await self._carry_out(job, [decided], statement, hold, refusal)
 
     async def _place_hold(self, job: Job) -> common_pb2.Statement:
         """The issuer's HOLD. Raises its refusal, or QuoteExpired once it is too late to ask."""
@@ -255,20 +267,20 @@ class Driver:
         statement: common_pb2.Statement | None,
         hold: Proven | None,
         refusal: ComityError | None,
-    ) -> None:
+    ) -> Delivered | None:
         read = [(self._read_decision(job, one), one) for one in found]
         first = read[0][0]
         if first.decision.outcome != COMMITTED:
             await self._peers.submit(Fail(decided=first, proof=read[0][1], because=refusal))
             self._ended("FAILED")
-            return
+            return None
         if len(read) == 1 and self._clock() > first.decision.deliver_by_us - DELIVERY_MARGIN_US:
             read = [(self._read_decision(job, one), one) for one in await self._resolve(job)]
         decided, proof = end_of(read)
         if decided is not read[0][0]:
             await self._peers.submit(Fail(decided=decided, proof=proof))
             self._ended("REVERSED")
-            return
+            return None
         if statement is None or hold is None:
             # Decided while nobody here watched: the issuer repeats its HOLD for the receipt.
             request = peer_pb2.HoldRequest(quote=job.quote_bytes, mandate=job.signed)
@@ -280,12 +292,16 @@ class Driver:
         self._floors[job.id] = self._peers.own_size()
         try:
             answer = await self._peers.submit(kind(decided=decided, proof=proof, hold=statement))
+            if not answer.entry_count:
+                return None
             # 4. Report it.
-            if answer.entry_count:
-                self._ended("DELIVERED")
-                self.report(answer.entries[-1])
+            index = answer.entries[-1]
+            self._ended("DELIVERED")
+            self.report(index)
         finally:
             del self._floors[job.id]
+        vouchers = answer.body.decode().split()
+        return Delivered(index=index, vouchers=vouchers, hold=statement, proof=proof)
 
     def _read_decision(self, job: Job, shown: clearing_pb2.Decided) -> Decided:
         """Clearing's decision on this redemption. Raises BadStatement for anything else."""

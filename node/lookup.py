@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Table
 
 from comity.ledger.bulk import Row, select_rows
 from comity.ledger.runner import Runner
 from comity.ledger.store import LedgerStore
+from comity.rpc.bounded import BoundedCache
 from comity.rpc.courier import Courier
+
+REMEMBERED: Final = 4_096
 
 
 class Lookup:
@@ -36,3 +39,27 @@ class Lookup:
         store = self._store
         with store.engine.connect() as connection:
             return select_rows(connection, store.ledger, self._table, (self._name,), keys)
+
+
+class Remembered:
+    """A lookup in rows that seldom change: what was found is remembered until `changed`."""
+
+    def __init__(self, lookup: Lookup, *, remembered: int = REMEMBERED) -> None:
+        self._lookup = lookup
+        self._remembered = remembered
+        self._rows: BoundedCache[str, Row] = BoundedCache(remembered)
+
+    async def get(self, value: str) -> Row | None:
+        """The row as it was when this was called, or later; not to be changed."""
+        rows = self._rows
+        row = rows.get(value)
+        if row is None:
+            row = await self._lookup.get(value)
+            if row is not None:
+                # If something changed meanwhile, these are rows that nobody asks any more.
+                rows.put(value, row)
+        return row
+
+    def changed(self) -> None:
+        """Forget everything: a row was changed. To be called before the change is answered."""
+        self._rows = BoundedCache(self._remembered)

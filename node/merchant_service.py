@@ -125,6 +125,7 @@ class MerchantService:
             reward=canonical(request.reward),
         )
         answer = await self._queue.submit(command)
+        self._desk.catalogue_changed()
         return pb.PutRewardResponse.FromString(answer.body)
 
     async def set_stock(self, caller: Caller, request: pb.SetStockRequest) -> pb.SetStockResponse:

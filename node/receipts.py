@@ -11,6 +11,8 @@ from typing import Any
 
 from comity.ledger.statements import to_tlog_proof
 from comity.v1 import clearing_pb2, common_pb2, member_pb2
+from comity.v1 import entry_pb2 as pb
+from node.driver import Delivered
 from node.redemptions import State
 
 
@@ -30,17 +32,41 @@ def redemption_message(
         shown.vouchers.extend(row["vouchers"].split())
     if row["failure"]:
         shown.failure.CopyFrom(common_pb2.Failure.FromString(row["failure"]))
-    statements = []
+    hold = decided = None
     if row["hold"]:
-        statements.append(common_pb2.Statement.FromString(row["hold"]))
+        hold = common_pb2.Statement.FromString(row["hold"])
     if row["decision"]:
         decided = clearing_pb2.Decided.FromString(row["decision"])
-        statements.append(decided.decision)
-        shown.points_salt = decided.opening.points_salt
-    if delivery is not None:
-        statements.append(delivery)
-    shown.receipt.extend([to_tlog_proof(one) for one in statements])
+    _add_receipt(shown, hold, decided, delivery)
     return shown
+
+
+def delivered_message(
+    quote: pb.Quote, delivered: Delivered, *, delivery: common_pb2.Statement
+) -> member_pb2.Redemption:
+    """As `redemption_message`, of what was delivered just now."""
+    shown = member_pb2.Redemption(
+        redemption_id=quote.redemption_id,
+        state=member_pb2.REDEMPTION_STATE_DELIVERED,
+        points=quote.points,
+        issuer=quote.issuer,
+        acceptor=quote.acceptor,
+        vouchers=delivered.vouchers,
+    )
+    _add_receipt(shown, delivered.hold, delivered.proof, delivery)
+    return shown
+
+
+def _add_receipt(
+    shown: member_pb2.Redemption,
+    hold: common_pb2.Statement | None,
+    decided: clearing_pb2.Decided | None,
+    delivery: common_pb2.Statement | None,
+) -> None:
+    statements = [hold, decided.decision if decided is not None else None, delivery]
+    shown.receipt.extend([to_tlog_proof(one) for one in statements if one is not None])
+    if decided is not None:
+        shown.points_salt = decided.opening.points_salt
 
 
 def state_of(row: Mapping[str, Any]) -> member_pb2.RedemptionState.ValueType:

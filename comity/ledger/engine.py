@@ -57,7 +57,7 @@ def _sqlite(url: str, *, in_memory: bool) -> Engine:
         engine = create_engine(url, connect_args=arguments, poolclass=StaticPool)
     else:
         arguments["timeout"] = BUSY_TIMEOUT_MS / 1_000
-        engine = create_engine(url, connect_args=arguments, pool_size=POOL_SIZE)
+        engine = create_engine(url, connect_args=arguments, pool_size=POOL_SIZE, pool_use_lifo=True)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
