@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from comity.clock import SECOND
 from node.programme import Programme, read_programme
 from node.programme.facts import Event, Line
+from node.programme.trial import Book
 
 _ids = count()
 
@@ -61,3 +62,8 @@ def happening(
     return Event(
         id=name or f"{type_}-{next(_ids)}", type=type_, at_us=at_us, attributes=attributes or {}
     )
+
+
+def enrolled(rules: Programme, on: str = "2026-01-01 09:00") -> Book:
+    """A new member's book, enrolled at a local time of the programme."""
+    return Book(rules, enrolled_at_us=at(on, rules.zone))

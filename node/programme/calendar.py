@@ -7,6 +7,7 @@ of the calendar, also where a clock change makes it 23 or 25 hours long.
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def local_day(programme: Programme, at_us: int) -> date:
     """The day it was at `at_us` where the programme lives."""
-    return _day(programme.zone, at_us)
+    return _day_of(programme.zone, at_us // SECOND)
 
 
 def start_of_day(programme: Programme, day: date) -> int:
@@ -28,8 +29,7 @@ def start_of_day(programme: Programme, day: date) -> int:
     Where a clock change skips midnight, the day begins with the change; where midnight comes
     twice, with the first.
     """
-    midnight = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(programme.zone))
-    return int(midnight.timestamp()) * SECOND
+    return _start(programme.zone, day)
 
 
 def end_of_day(programme: Programme, day: date) -> int:
@@ -78,7 +78,7 @@ def period_key(zone: str, period: Period, at_us: int) -> str:
     """
     if period is Period.EVER:
         return "ever"
-    day = _day(zone, at_us)
+    day = _day_of(zone, at_us // SECOND)
     if period is Period.DAY:
         return day.isoformat()
     if period is Period.WEEK:
@@ -106,5 +106,15 @@ def add_months(day: date, months: int) -> date:
     return date(year, month + 1, min(day.day, last))
 
 
-def _day(zone: str, at_us: int) -> date:
-    return datetime.fromtimestamp(at_us // SECOND, ZoneInfo(zone)).date()
+# One event asks for the same few days again and again.
+
+
+@lru_cache(maxsize=65_536)
+def _day_of(zone: str, second: int) -> date:
+    return datetime.fromtimestamp(second, ZoneInfo(zone)).date()
+
+
+@lru_cache(maxsize=65_536)
+def _start(zone: str, day: date) -> int:
+    midnight = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone))
+    return int(midnight.timestamp()) * SECOND
