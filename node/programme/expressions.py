@@ -90,6 +90,13 @@ _VARIABLES: Final = {
 }
 
 
+_BY_TIME: Final = {
+    ("member", name)
+    for name in facts_pb2.MemberFacts.DESCRIPTOR.fields_by_name
+    if name.startswith("days") or name == "state"
+}
+
+
 def _environment(*names: str) -> cel.Env:
     variables = {name: cel.Type(_VARIABLES[name]) for name in names}
     return cel.NewEnv(variables=variables, functions=_FUNCTIONS)
@@ -118,6 +125,10 @@ class Expression:
             says = "true or false" if kind == "condition" else "a whole number"
             raise NotAllowed(f"a {kind} is {says}; this is of type {found}", line=1, column=1)
         checked = read_checked(self._compiled.serialize())
+        paths = {one.path for one in checked.nodes}
+        self._names = tuple(name for name in _VARIABLES if (name,) in paths)
+        self.by_time = any(path[:1] == ("local",) or path[:2] in _BY_TIME for path in paths)
+        """Whether its value may change when nothing but time passes."""
         for node, sentence in _objections(checked, programme):
             offset = checked.positions.get(node, 0)
             before = text[:offset]
@@ -130,7 +141,7 @@ class Expression:
     def value(self, situation: Situation) -> bool | int | Failed:
         """Its value: true or false of a condition, a number of a formula."""
         try:
-            found = self._compiled.eval(data=situation.variables)
+            found = self._compiled.eval(data=situation.variables(self._names))
         except RuntimeError as error:
             reason = str(error)
             if "budget" in reason:
@@ -280,6 +291,10 @@ class Expressions:
         """Whether a condition of the programme holds."""
         value = self._compiled[condition].value(situation)
         return value if isinstance(value, Failed) else bool(value)
+
+    def by_time(self, condition: str) -> bool:
+        """Whether a condition may begin or cease to hold when nothing but time passes."""
+        return self._compiled[condition].by_time
 
     def number(self, formula: str, situation: Situation) -> int | Failed:
         """The value of a formula of the programme."""

@@ -43,7 +43,8 @@ def review(
 def next_review_at(programme: Programme, *, now_us: int) -> int:
     """When time alone may change a mark: the next local midnight, or 0 without such marks."""
     every = (*programme.badges.values(), *programme.titles.values(), *programme.tags.values())
-    if any(mark.when is not None and mark.on is None for mark in every):
+    by_time = programme.expressions.by_time
+    if any(mark.when and not mark.on and by_time(mark.when) for mark in every):
         return end_of_day(programme, local_day(programme, now_us))
     return 0
 

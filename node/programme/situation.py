@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from calendar import isleap
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 from google.protobuf.message import Message
@@ -32,10 +32,14 @@ class Situation:
         self._event = event
         self._at_us = event.at_us if event is not None else now_us
 
-    @cached_property
-    def variables(self) -> dict[str, Message]:
-        """The variables by name."""
-        return {"event": self._event_facts(), "member": self._member(), "local": self._local()}
+        self._made: dict[str, Message] = {}
+
+    def variables(self, names: Iterable[str]) -> dict[str, Message]:
+        """The variables of these names; each is made when it is first asked for."""
+        for name in names:
+            if name not in self._made:
+                self._made[name] = _MAKE[name](self)
+        return self._made
 
     def _event_facts(self) -> EventFacts:
         event, attributes = self._event, self._programme.attributes
@@ -106,3 +110,10 @@ class Situation:
             birthday=bool(birthday) and birthday == month_day,
             anniversary=years > 0 and add_months(enrolled, 12 * years) == today,
         )
+
+
+_MAKE: Final[Mapping[str, Callable[[Situation], Message]]] = {
+    "event": Situation._event_facts,
+    "member": Situation._member,
+    "local": Situation._local,
+}

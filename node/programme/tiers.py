@@ -206,7 +206,7 @@ class _Ladder:
     def waits_for_time(self, at: int, *, above: int) -> bool:
         """Whether the level's condition alone keeps the member from it, or in it."""
         level = self.plan.levels[at]
-        if level.when is None or at < above:
+        if level.when is None or at < above or not self.programme.expressions.by_time(level.when):
             return False
         return at == above or (_meets(level.reach, self.facts.balances) and not self.holds(level))
 

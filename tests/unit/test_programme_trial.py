@@ -6,6 +6,7 @@ import pytest
 
 from comity.clock import DAY, HOUR
 from comity.errors import Conflict, InsufficientPoints, Malformed, NotReversible, Refused
+from node.programme import marks
 from node.programme.facts import MarkChange
 from node.programme.purse import Moved
 from tests.trials import at, enrolled, happening, programme, purchase
@@ -286,3 +287,22 @@ def test_a_member_has_several_tags_and_loses_those_that_follow() -> None:
         ("asleep", True),
         ("asleep", False),
     ]
+
+
+@pytest.mark.row("B4")
+@pytest.mark.parametrize(
+    ("condition", "later"),
+    [
+        ("member.purchases >= 2", 0),
+        ("member.balance.points > 5 && member.level == ''", 0),
+        ("member.days >= 30", at("2026-03-02", SHANGHAI)),
+        ("member.state == 'dormant'", at("2026-03-02", SHANGHAI)),
+        ("member.purchases > 1 && local.month == 4", at("2026-03-02", SHANGHAI)),
+        ("member.days_since_purchase > 90", at("2026-03-02", SHANGHAI)),
+    ],
+)
+def test_only_marks_that_time_alone_may_change_are_looked_at_each_day(
+    condition: str, later: int
+) -> None:
+    text = f'units: {{points: {{}}}}\ntags: {{tagged: {{when: "{condition}"}}}}\n'
+    assert marks.next_review_at(programme(text, zone=SHANGHAI), now_us=NOON) == later
