@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from google.protobuf.descriptor import ServiceDescriptor
 from sqlalchemy import Engine
@@ -42,7 +42,7 @@ from comity.rpc.authorisation import permissions
 from comity.rpc.authority import Authority
 from comity.rpc.caller import Caller, CallerKind
 from comity.rpc.endpoint import Endpoint
-from comity.rpc.limits import CallLimiter
+from comity.rpc.limits import CallLimiter, FailureLimiter, Rates
 from comity.rpc.metrics import Metrics
 from comity.rpc.tokens import Challenges, ServerSecret, TokenIssuer
 from comity.serve.log_service import LogService
@@ -80,6 +80,7 @@ class Surroundings:
     peers: Peers
     log: FilteringBoundLogger
     metrics: Metrics
+    rates: Rates = field(default_factory=Rates)
     head_file: HeadFile | None = None
     fault: Fault = no_fault
 
@@ -218,7 +219,8 @@ def _peer_endpoint(
             network=network, clock=world.clock, admit=roster.admit_caller
         ),
         permissions=permissions(),
-        limiter=CallLimiter(world.clock),
+        limiter=CallLimiter(world.clock, world.rates.calls()),
+        failures=FailureLimiter(world.clock, world.rates.failures()),
         clock=world.clock,
         log=world.log,
         metrics=world.metrics,
@@ -254,7 +256,8 @@ def _public_endpoint(
         },
         authenticator=TokenAuthenticator(tokens, admit=lambda caller: _standing(store, caller)),
         permissions=permissions(),
-        limiter=CallLimiter(world.clock),
+        limiter=CallLimiter(world.clock, world.rates.calls()),
+        failures=FailureLimiter(world.clock, world.rates.failures()),
         clock=world.clock,
         log=world.log,
         metrics=world.metrics,

@@ -81,6 +81,7 @@ async def run(path: Path, *, ready: Callable[[Mapping[str, int]], None] = lambda
             peers=channels.to,
             log=log,
             metrics=metrics,
+            rates=folder.settings.rates,
             head_file=head_file,
             fault=kill_at_from_environment(),
         ),

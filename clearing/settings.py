@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 from pydantic_settings import (
@@ -16,6 +17,8 @@ from pydantic_settings import (
 from clearing.rules import Rules
 from comity.clock import SECOND
 from comity.errors import Malformed, NotFound
+from comity.rpc.caller import CallerKind
+from comity.rpc.limits import Rates
 
 FILE = "settings.toml"
 
@@ -42,6 +45,12 @@ class Settings(BaseSettings):
     link_within_seconds: int = Field(default=5, ge=1, le=3_600)
     report_grace_seconds: int = Field(default=60, ge=0, le=86_400)
     acknowledge_within_seconds: int = Field(default=172_800, ge=1)
+    calls_per_second: dict[CallerKind, Annotated[int, Field(ge=1)]] = {}
+    """Calls a second for each kind of caller, where not the default: `{brand = 2000}`."""
+    failures_at_once: int = Field(default=1_000, ge=1)
+    """Calls from one address whose credentials may not hold, before it is refused unread."""
+    failures_per_second: int = Field(default=100, ge=1)
+    """How many of them are forgiven each second."""
 
     @property
     def rules(self) -> Rules:
@@ -50,6 +59,14 @@ class Settings(BaseSettings):
             link_within_us=self.link_within_seconds * SECOND,
             report_grace_us=self.report_grace_seconds * SECOND,
             acknowledge_within_us=self.acknowledge_within_seconds * SECOND,
+        )
+
+    @property
+    def rates(self) -> Rates:
+        return Rates(
+            calls_per_second=self.calls_per_second,
+            failures_per_second=self.failures_per_second,
+            failures_at_once=self.failures_at_once,
         )
 
     def url(self, folder: Path) -> str:

@@ -31,7 +31,7 @@ from comity.rpc.authorisation import permissions
 from comity.rpc.caller import Caller, CallerKind
 from comity.rpc.channel import Channel
 from comity.rpc.endpoint import Endpoint
-from comity.rpc.limits import DEFAULT_LIMITS, CallLimit, CallLimiter
+from comity.rpc.limits import CallLimiter, FailureLimiter, Rates
 from comity.rpc.metrics import Metrics
 from comity.rpc.tokens import Challenges, ServerSecret, TokenIssuer
 from comity.serve.log_service import LogService
@@ -48,7 +48,7 @@ from node.member_service import MemberService
 from node.merchant_service import MerchantService
 from node.network import NETWORK_HANDLERS, Network, join
 from node.open_holds import HoldLimits
-from node.peers import Connect, Roster
+from node.peers import IDLE_PULSE_S, Connect, Roster
 from node.programme import ProgrammeFile
 from node.sessions import Sessions
 from node.store import NodeStore
@@ -83,20 +83,12 @@ class Limits:
     sweep_s: float = 60.0
     redeem_wait_s: float = 8.0
     follow_wait_s: float = 10.0
+    idle_pulse_s: float = IDLE_PULSE_S
     open_redemptions: int = OPEN_LIMIT
     open_holds: HoldLimits = field(default_factory=HoldLimits)
     batch: int = BATCH_LIMIT
     queue: int = QUEUE_LIMIT
-    calls_per_second: Mapping[str, int] = field(default_factory=dict)
-
-    def calls(self) -> Mapping[CallerKind, CallLimit]:
-        """The limits on calls for each kind of caller. Raises ValueError for an unknown kind."""
-        limits = dict(DEFAULT_LIMITS)
-        for name, rate in self.calls_per_second.items():
-            kind = CallerKind(name)
-            in_flight = limits[kind].in_flight
-            limits[kind] = CallLimit(per_second=rate, burst=2 * rate, in_flight=in_flight)
-        return limits
+    rates: Rates = field(default_factory=Rates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +194,7 @@ def build(brand: Brand, world: Surroundings, limits: Limits | None = None) -> No
         hold_limits=limits.open_holds,
         wait_s=limits.redeem_wait_s,
         follow_ms=int(limits.follow_wait_s * 1_000),
+        idle_pulse_s=limits.idle_pulse_s,
     )
     upkeep = Upkeep(
         queue,
@@ -261,7 +254,8 @@ def _peer_endpoint(
             network=name, clock=world.clock, admit=admission(network.roster)
         ),
         permissions=permissions(),
-        limiter=CallLimiter(world.clock, limits.calls()),
+        limiter=CallLimiter(world.clock, limits.rates.calls()),
+        failures=FailureLimiter(world.clock, limits.rates.failures()),
         clock=world.clock,
         log=world.log,
         metrics=world.metrics,
@@ -313,7 +307,8 @@ def _public_endpoint(
         },
         authenticator=TokenAuthenticator(tokens, admit=standing.admit),
         permissions=permissions(),
-        limiter=CallLimiter(world.clock, limits.calls()),
+        limiter=CallLimiter(world.clock, limits.rates.calls()),
+        failures=FailureLimiter(world.clock, limits.rates.failures()),
         clock=world.clock,
         log=world.log,
         metrics=world.metrics,

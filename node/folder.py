@@ -11,6 +11,7 @@ from comity.errors import Malformed, NotFound
 from comity.ledger.guard import HeadFile
 from comity.ledger.signer import LogSigner
 from comity.rpc import tls
+from comity.rpc.limits import Rates
 from comity.rpc.tls import ClientTls, ServerTls
 from comity.rpc.tokens import ServerSecret
 from comity.v1.operator_pb2 import NetworkConfig
@@ -70,7 +71,12 @@ class Folder:
             ),
             batch=settings.batch_limit,
             queue=settings.queue_limit,
-            calls_per_second=settings.calls_per_second,
+            idle_pulse_s=settings.idle_pulse_seconds,
+            rates=Rates(
+                calls_per_second=settings.calls_per_second,
+                failures_per_second=settings.failures_per_second,
+                failures_at_once=settings.failures_at_once,
+            ),
         )
 
     def server_tls(self, *, peers_only: bool) -> ServerTls:

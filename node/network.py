@@ -28,7 +28,7 @@ from node.feed import WAIT_MS, Feed
 from node.gate import Alarm, Gate
 from node.open_holds import HoldLimits, OpenHolds
 from node.peer_service import PeerService
-from node.peers import CLEARING, Connect, Peers, Roster
+from node.peers import CLEARING, IDLE_PULSE_S, Connect, Peers, Roster
 from node.quoting import Quoting
 from node.recovery import Recovery
 
@@ -96,6 +96,7 @@ def join(
     hold_limits: HoldLimits | None = None,
     wait_s: float = WAIT_S,
     follow_ms: int = WAIT_MS,
+    idle_pulse_s: float = IDLE_PULSE_S,
 ) -> Network:
     """Put the parts together. `queue` stands behind `gate`; `secret` seals quotes.
 
@@ -114,6 +115,8 @@ def join(
         connect=connect,
         clearing=clearing,
         alarm=alarm,
+        clock=clock,
+        idle_pulse_s=idle_pulse_s,
     )
     assert peers.clearing_origin == clearing_key.name, f"clearing's log is <network>/{CLEARING}"
     driver = Driver(peers=peers, clock=clock, alarm=alarm, ended=ended, open_limit=open_limit)

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import select
 
+from comity.clock import SECOND, Clock
 from comity.errors import (
     BadStatement,
     ComityError,
@@ -43,6 +44,9 @@ from node.redemption_tables import roster
 
 CLEARING: Final = "clearing"
 PULSE_EVERY_S: Final = 1.0
+
+IDLE_PULSE_S: Final = 2.0
+"""A node that has nothing to tell asks this often which heads clearing learnt from others."""
 
 T = TypeVar("T")
 
@@ -119,6 +123,8 @@ class Peers:
         connect: Connect,
         clearing: Channel,
         alarm: Alarm,
+        clock: Clock,
+        idle_pulse_s: float = IDLE_PULSE_S,
     ) -> None:
         self.network = network
         self.participant = participant
@@ -133,7 +139,10 @@ class Peers:
         self._channels: dict[str, tuple[str, Channel]] = {CLEARING: ("", clearing)}
         self._stubs: dict[str, Any] = {}
         self._seen: list[KnownHead] = []
+        self._clock = clock
+        self._idle_pulse_us = int(idle_pulse_s * SECOND)
         self._pulsed_size = -1
+        self._pulsed_us = 0
         self._owes_links = False
         self._holds: dict[str, Courier[peer_pb2.HoldRequest, common_pb2.Statement]] = {}
         self._notices: dict[str, Courier[peer_pb2.PledgeNotice, None]] = {}
@@ -263,15 +272,24 @@ class Peers:
     async def run(self) -> None:
         """Pulse at once, then in every second in which our log grew or clearing misses a link.
 
+        An idle node pulses as well, less often: what others show clearing of our log has to be
+        linked by us, within clearing's patience, and only clearing's answer tells what it is.
         Raises a fault of our ledger.
         """
         while True:
             grew = self.own_size() != self._pulsed_size
-            if grew or self._owes_links or not self.gate.is_open:
+            if grew or self._owes_links or self._idle_for_long() or not self.gate.is_open:
                 await self._try_pulse()
+                if self._owes_links:
+                    await self._try_pulse()
             await asyncio.sleep(PULSE_EVERY_S)
 
+    def _idle_for_long(self) -> bool:
+        """Whether the last pulse is too old, or of a time that the clock has yet to reach."""
+        return not 0 <= self._clock() - self._pulsed_us < self._idle_pulse_us
+
     async def _try_pulse(self) -> None:
+        self._pulsed_us = self._clock()
         try:
             await self.pulse()
         except (LedgerFault, BadStatement):

@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from comity.errors import Malformed, NotFound
+from comity.rpc.caller import CallerKind
 
 FILE = "settings.toml"
 
@@ -58,15 +59,22 @@ class NodeSettings(BaseSettings):
     open_holds_per_member: Count = 256
     open_holds_per_acceptor: Count = 100_000
     """Undecided redemptions of a member's points, and of this issuer's points at one acceptor."""
-    calls_per_second: dict[str, Count] = {}
+    calls_per_second: dict[CallerKind, Count] = {}
     """Calls a second for each kind of caller, where not the default: `{member = 50}`."""
+    failures_at_once: Count = 1_000
+    """Calls from one address whose credentials may not hold, before it is refused unread."""
+    failures_per_second: Count = 100
+    """How many of them are forgiven each second."""
 
     call_seconds: Seconds = 10.0
     """How long a call to another organisation may take."""
     redeem_wait_seconds: Seconds = 8.0
     """How long a member waits for the outcome of a redemption before it is `pending`."""
-    follow_wait_seconds: Seconds = 10.0
+    follow_wait_seconds: Annotated[float, Field(gt=0, le=20)] = 10.0
     """How long clearing is asked to wait for news before it answers that there are none."""
+    idle_pulse_seconds: Seconds = 2.0
+    """How long an idle node is silent before it asks clearing which heads of its log lack a link;
+    well below clearing's `link_within_seconds`."""
 
     @property
     def origin(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from comity.clock import SECOND, Clock
@@ -45,6 +45,31 @@ DEFAULT_LIMITS: Mapping[CallerKind, CallLimit] = {
 """An address may be a whole shop, and an organisation's calls are batches; a person needs few."""
 
 
+FAILURES: Final = CallLimit(per_second=100, burst=1_000, in_flight=1)
+"""Failed authentications from one address, unless set; `in_flight` does not matter here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What may be set of these limits: calls a second of some kinds of caller, in a burst twice as
+    many, and failed authentications from one address."""
+
+    calls_per_second: Mapping[CallerKind, int] = field(default_factory=dict)
+    failures_per_second: int = FAILURES.per_second
+    failures_at_once: int = FAILURES.burst
+
+    def calls(self) -> Mapping[CallerKind, CallLimit]:
+        """The limit of every kind of caller."""
+        limits = dict(DEFAULT_LIMITS)
+        for kind, rate in self.calls_per_second.items():
+            limits[kind] = replace(limits[kind], per_second=rate, burst=2 * rate)
+        return limits
+
+    def failures(self) -> CallLimit:
+        """The limit of every address."""
+        return replace(FAILURES, per_second=self.failures_per_second, burst=self.failures_at_once)
+
+
 class _Bucket:
     """Tokens in millionths, so that refilling by elapsed microseconds is exact in integers."""
 
@@ -54,10 +79,6 @@ class _Bucket:
         self.tokens = tokens
         self.at_us = at_us
         self.in_flight = 0
-
-
-FAILURES: Final = CallLimit(per_second=100, burst=1_000, in_flight=1)
-"""Failed authentications from one address, unless set; `in_flight` does not matter here."""
 
 
 class FailureLimiter:

@@ -6,14 +6,15 @@ over TLS which sends bytes as they are, so that what no client of ours would sen
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+import pytest
 from google.protobuf.message import Message
 
 from clearing import folder as clearing_folders
@@ -22,7 +23,7 @@ from comity import keys
 from comity.client.connection import Server, connect, connect_peer, new_request_id
 from comity.client.session import Session, SessionChannel
 from comity.clock import MINUTE, Clock, system_clock
-from comity.errors import ComityError, NotHeard, Overloaded
+from comity.errors import ComityError
 from comity.keys import SigningKey
 from comity.rpc import authority, tls
 from comity.rpc.authority import Authority
@@ -34,8 +35,7 @@ from comity.rpc.tokens import ServerSecret, TokenIssuer
 from comity.v1.log_pb2 import GetCheckpointRequest, GetCheckpointResponse
 from tests.e2e.crash_stage import ACCEPTOR, CLEARING, ISSUER, Stage
 
-TRIES: Final = 60
-TRY_EVERY_S: Final = 0.5
+CALLS_PER_SECOND: Final = 100_000
 ORGANISATIONS: Final = (ISSUER, ACCEPTOR, CLEARING)
 PLACES: Final = tuple(f"{name}/{kind}" for name in ORGANISATIONS for kind in ("peer", "public"))
 
@@ -69,6 +69,16 @@ class Outsider(Enum):
     OTHER_SERVER = "a manager's session of another brand"
     EXPIRED = "a session that has ended"
     INVENTED = "a token sealed with another secret"
+
+
+@contextlib.contextmanager
+def unhurried() -> Iterator[None]:
+    """Servers which start meanwhile let everybody ask as often as these tests do."""
+    rates = json.dumps({kind.value: CALLS_PER_SECOND for kind in CallerKind})
+    with pytest.MonkeyPatch.context() as patch:
+        for prefix in ("NODE", "CLEARING"):
+            patch.setenv(f"COMITY_{prefix}_CALLS_PER_SECOND", rates)
+        yield
 
 
 NO_HANDSHAKE: Final = frozenset({Outsider.NO_CERTIFICATE, Outsider.FOREIGN_AUTHORITY})
@@ -117,15 +127,8 @@ class Callers:
     async def send(
         self, place: str, who: str | Outsider, rpc: str, request: bytes, *, timeout: float = 20.0
     ) -> bytes:
-        """The answer to `comity.v1.<Service>/<Rpc>`; raises the ComityError it was refused with.
-
-        A caller that was too quick for its limit, or for a link between two logs, asks again.
-        """
+        """The answer to `comity.v1.<Service>/<Rpc>`; raises the ComityError it was refused with."""
         call = self.channel(place, who).unary_unary(f"/{rpc}", _as_it_is, _as_it_is)
-        for _ in range(TRIES):
-            with contextlib.suppress(Overloaded, NotHeard):
-                return bytes(await call(request, timeout=timeout))
-            await asyncio.sleep(TRY_EVERY_S)
         return bytes(await call(request, timeout=timeout))
 
     async def refusal(

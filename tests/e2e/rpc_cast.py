@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from google.protobuf.message import Message
@@ -22,8 +24,8 @@ from comity.v1.member_pb2 import Redemption
 from comity.v1.merchant_pb2 import Purchase
 from comity.wallet.offers import Offer
 from tests.e2e import crash_scenes, crash_stage
-from tests.e2e.crash_stage import ACCEPTOR, CLEARING, CURRENCY, ISSUER, REWARD, Stage
-from tests.e2e.rpc_callers import Callers
+from tests.e2e.crash_stage import ACCEPTOR, CLEARING, CURRENCY, ISSUER, REWARD, Stage, stage_at
+from tests.e2e.rpc_callers import Callers, unhurried
 
 MINE: Final = "agr_main"
 TO_END: Final = "agr_to_end"
@@ -77,7 +79,18 @@ Build = Callable[[Cast], Awaitable[Message]]
 # --- setting the scene ----------------------------------------------------------------------
 
 
-async def cast_in(stage: Stage) -> Cast:
+@asynccontextmanager
+async def cast_at(folder: Path) -> AsyncIterator[Cast]:
+    """A network of its own in which everything has happened once, and nothing is under way."""
+    async with AsyncExitStack() as stack:
+        with unhurried():
+            stage = await stack.enter_async_context(stage_at(folder))
+        cast = await _cast_in(stage)
+        await until_quiet(cast)
+        yield cast
+
+
+async def _cast_in(stage: Stage) -> Cast:
     """Let everything happen once: purchases, redemptions, a pledge, a settlement."""
     callers = await Callers.made(stage)
     await crash_scenes.settle(stage)

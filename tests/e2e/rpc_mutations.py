@@ -180,10 +180,19 @@ def _wrong_text(
         yield "does not match", "!"
 
 
+def _looked_at(field: FieldDescriptor) -> int:
+    if field.has_presence or field.is_repeated:
+        return 2
+    return 1 if field.type in _TEXT else 0
+
+
 def _first_broken(empty: Message) -> str:
-    """The field which a validator meets first in an empty message; empty if it keeps all."""
+    """The field which a validator meets first in an empty message; empty if it keeps all.
+
+    It looks at numbers, then at texts, then at what has presence or items, then at oneofs.
+    """
     descriptor: Any = empty.DESCRIPTOR
-    for field in descriptor.fields:
+    for field in sorted(descriptor.fields, key=_looked_at):
         limits = limits_of(field)
         needed = limits.required or limits.min_items
         low = field.type in _BOUNDS and limits.HasField("min") and limits.min > 0

@@ -21,9 +21,9 @@ from cli.access import peer_address, read_settings
 from comity.errors import Forbidden, Unauthenticated, Unavailable
 from comity.rpc.authorisation import permissions
 from comity.rpc.caller import CallerKind
-from tests.e2e.crash_stage import ACCEPTOR, CLEARING, ISSUER, stage_at
+from tests.e2e.crash_stage import ACCEPTOR, CLEARING, ISSUER
 from tests.e2e.rpc_callers import NO_HANDSHAKE, PLACES, Outsider, kinds_at, outsiders_at
-from tests.e2e.rpc_cast import Cast, cast_in, until_quiet
+from tests.e2e.rpc_cast import Cast, cast_at
 from tests.e2e.rpc_requests import REQUESTS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -57,9 +57,7 @@ def rpcs_at(place: str) -> list[str]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cast(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cast]:
-    async with stage_at(tmp_path_factory.mktemp("authorisation") / "network") as stage:
-        made = await cast_in(stage)
-        await until_quiet(made)
+    async with cast_at(tmp_path_factory.mktemp("authorisation") / "network") as made:
         yield made
 
 

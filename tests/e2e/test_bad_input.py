@@ -7,23 +7,25 @@ expired, is somebody else's, was used before, or carries a signature that is not
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any, Final
 
 import pytest
 import pytest_asyncio
 from google.protobuf.message import Message
 
+from clearing.rules import Rules
 from cli.demo.patience import patiently
-from comity.errors import BY_CODE, NotHeard, Unavailable
+from comity.clock import SECOND
+from comity.errors import BY_CODE, Unavailable
 from comity.rpc.authorisation import permissions
 from comity.v1 import clearing_pb2
 from comity.v1.common_pb2 import Failure, HeadExchange, Statement
-from tests.e2e.crash_stage import ACCEPTOR, CLEARING, ISSUER, stage_at
+from tests.e2e.crash_stage import ACCEPTOR, CLEARING, ISSUER
 from tests.e2e.rpc_cases import CASES, SHOP, WITHOUT_CASES
-from tests.e2e.rpc_cast import Cast, cast_in, until_quiet
+from tests.e2e.rpc_cast import Cast, cast_at, until_quiet
 from tests.e2e.rpc_changes import (
     Case,
 )
@@ -33,6 +35,7 @@ from tests.e2e.rpc_requests import REQUESTS, Request, heads
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TABLE: Final = {request.name: request for request in REQUESTS}
+LINK_WITHIN_S: Final = Rules().link_within_us / SECOND
 OVERSIZED: Final = b"\x7a" + bytes(4 * 1024 * 1024)
 
 each_rpc = pytest.mark.parametrize("name", TABLE)
@@ -40,9 +43,7 @@ each_rpc = pytest.mark.parametrize("name", TABLE)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cast(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cast]:
-    async with stage_at(tmp_path_factory.mktemp("bad-input") / "network") as stage:
-        made = await cast_in(stage)
-        await until_quiet(made)
+    async with cast_at(tmp_path_factory.mktemp("bad-input") / "network") as made:
         yield made
 
 
@@ -86,20 +87,7 @@ async def everything(cast: Cast) -> dict[str, Any]:
 
 
 async def refused(cast: Cast, request: Request, data: bytes, *, who: str = "") -> tuple[str, str]:
-    """The code and the field which a request is refused with, whole or in one of its items.
-
-    NOT_HEARD decides nothing: clearing waits until a brand has linked a head that the test showed.
-    """
-    found = await _refused_once(cast, request, data, who=who)
-    for _ in range(30):
-        if found[0] != NotHeard.code:
-            break
-        await asyncio.sleep(1.0)
-        found = await _refused_once(cast, request, data, who=who)
-    return found
-
-
-async def _refused_once(cast: Cast, request: Request, data: bytes, *, who: str) -> tuple[str, str]:
+    """The code and the field which a request is refused with, whole or in one of its items."""
     place, caller = request.place, who or request.who
     error = await cast.callers.refusal(place, caller, request.rpc, data)
     if error is not None:
@@ -308,9 +296,11 @@ SENT: Final[dict[str, tuple[Message, bytes]]] = {}
 async def test_a_valid_request_is_answered(cast: Cast, name: str) -> None:
     request = TABLE[name]
     message = await request.build(cast)
-    data = await cast.callers.send(
-        request.place, request.who, request.rpc, message.SerializeToString()
+    send = partial(
+        cast.callers.send, request.place, request.who, request.rpc, message.SerializeToString()
     )
+    # A window waits for the links to all heads that were shown, no longer than clearing would.
+    data = await patiently(send, patience_s=LINK_WITHIN_S)
     answer = request.answer.FromString(data)
     assert not failures(answer)
     SENT[name] = message, data

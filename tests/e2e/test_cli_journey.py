@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from cli.failures import UNDECIDED
 from cli.main import run
 from comity.wallet.wallet import Wallet
 
@@ -63,6 +64,20 @@ class Shell:
         }
 
     def run(self, *words: str, expect: int = 0) -> Done:
+        code, done = self._type(words)
+        assert code == expect, f"{words}: {code}\n{done.stdout}{done.stderr}"
+        return done
+
+    def decided(self, *words: str) -> Any:
+        """As `json`; what is undecided yet is repeated, as its advice says."""
+        return self.until(lambda: self._typed_until_decided(words))
+
+    def _typed_until_decided(self, words: Sequence[str]) -> Any:
+        code, done = self._type((*words, "--json"))
+        assert code in (0, UNDECIDED), f"{words}: {code}\n{done.stdout}{done.stderr}"
+        return json.loads(done.stdout) if code == 0 else None
+
+    def _type(self, words: Sequence[str]) -> tuple[int, Done]:
         said, told = io.StringIO(), io.StringIO()
         with (
             pytest.MonkeyPatch.context() as patch,
@@ -73,9 +88,7 @@ class Shell:
             for name, value in self.environment.items():
                 patch.setenv(name, value)
             code = run(list(words))
-        done = Done(said.getvalue(), told.getvalue())
-        assert code == expect, f"{words}: {code}\n{done.stdout}{done.stderr}"
-        return done
+        return code, Done(said.getvalue(), told.getvalue())
 
     def installed(self, *words: str, expect: int = 0) -> Done:
         """The command as it is installed, in a process of its own."""
@@ -223,7 +236,7 @@ def test_a_new_network_comes_to_its_first_redemption_and_settles_it(town: Town) 
 
     # The window closes, settles, reconciles; a stranger verifies it.
     shell.run("clearing", "window", "close")
-    settled = shell.json("clearing", "window", "settle", "1", "--out", "window-1.json")
+    settled = shell.decided("clearing", "window", "settle", "1", "--out", "window-1.json")
     net = {row["participant"]: row["net"]["minor"] for row in settled["positions"]}
     assert net["fuel"] == 60 + 20 + 60 - 20
     assert sum(net.values()) == 0

@@ -16,6 +16,7 @@ from comity.errors import ComityError, Conflict, Malformed, NotFound
 from comity.ledger.engine import open_engine
 from comity.log.note import VerifierKey
 from comity.rpc.authority import Authority, CertificateRequest, create_ca, issue_certificate
+from comity.rpc.caller import CallerKind
 from comity.rpc.tls import brand
 from comity.v1 import operator_pb2
 from node.init import Created, init, join
@@ -143,9 +144,20 @@ def test_settings_come_from_the_file_and_the_environment_wins(
     assert load_settings(tmp_path).sweep_seconds == 60.0
     monkeypatch.setenv("COMITY_NODE_SWEEP_SECONDS", "5")
     assert load_settings(tmp_path).sweep_seconds == 5.0
-    monkeypatch.setenv("COMITY_NODE_SWEEP_SECONDS", "0")
-    with pytest.raises(Malformed, match="sweep_seconds"):
-        load_settings(tmp_path)
+    monkeypatch.setenv("COMITY_NODE_CALLS_PER_SECOND", '{"member": 7}')
+    assert load_settings(tmp_path).calls_per_second == {CallerKind.MEMBER: 7}
+    for name, wrong in (
+        ("SWEEP_SECONDS", "0"),
+        ("IDLE_PULSE_SECONDS", "0"),
+        ("FOLLOW_WAIT_SECONDS", "20.1"),
+        ("FAILURES_AT_ONCE", "0"),
+        ("CALLS_PER_SECOND", '{"members": 7}'),
+        ("CALLS_PER_SECOND", '{"member": 0}'),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"COMITY_NODE_{name}", wrong)
+            with pytest.raises(Malformed, match=name.lower()):
+                load_settings(tmp_path)
 
 
 def test_a_mistake_in_the_settings_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from comity.clock import SECOND
 from comity.errors import Overloaded
 from comity.rpc.bounded import BoundedCache
 from comity.rpc.caller import Caller, CallerKind
-from comity.rpc.limits import CallLimit, CallLimiter
+from comity.rpc.limits import DEFAULT_LIMITS, FAILURES, CallLimit, CallLimiter, Rates
 
 
 class Time:
@@ -122,3 +122,14 @@ def test_a_bounded_cache_forgets_what_was_longest_unused() -> None:
     assert cache.get("a") == 1
     cache.put("c", 3)
     assert (cache.get("a"), cache.get("b"), cache.get("c"), len(cache)) == (1, None, 3, 2)
+
+
+def test_what_is_set_of_the_limits_holds_and_the_rest_stays_as_it_is() -> None:
+    rates = Rates(calls_per_second={CallerKind.MEMBER: 7}, failures_at_once=3)
+    limits = rates.calls()
+    assert limits[CallerKind.MEMBER] == CallLimit(per_second=7, burst=14, in_flight=32)
+    for kind in set(CallerKind) - {CallerKind.MEMBER}:
+        assert limits[kind] == DEFAULT_LIMITS[kind]
+    assert (rates.failures().burst, rates.failures().per_second) == (3, FAILURES.per_second)
+    assert Rates().calls() == DEFAULT_LIMITS
+    assert Rates().failures() == FAILURES
