@@ -17,7 +17,7 @@ from sqlalchemy import Engine, select
 
 from comity.clock import MINUTE
 from comity.errors import ComityError, Unavailable
-from comity.keys import SigningKey
+from comity.keys import PublicKey, SigningKey
 from comity.ledger import entries, guard
 from comity.ledger.command import Command
 from comity.ledger.engine import open_engine, writer
@@ -108,10 +108,16 @@ class Node:
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
     programme_changes: dict[str, Any] = field(default_factory=dict)
     hold_limits: HoldLimits | None = None
+    next_keys: list[SigningKey] = field(default_factory=list)
+    """Log keys that lie beside the one the brand was admitted with."""
 
     @property
     def signer(self) -> LogSigner:
-        return self.world.clearing_world.brands[self.name].signer
+        brand = self.world.clearing_world.brands[self.name]
+        return LogSigner(brand.origin, brand.key, find=self._find)
+
+    def _find(self, public: PublicKey) -> SigningKey | None:
+        return next((key for key in self.next_keys if key.public == public), None)
 
     @property
     def rules(self) -> Rules:
@@ -132,12 +138,12 @@ class Node:
 
     def build(self) -> Network:
         """The node as after a start, its loops not running yet."""
-        world = self.world
+        world, signer = self.world, self.signer
         lease = guard.open_ledger(
             self.engine,
             ledger=self.name,
             network=NETWORK,
-            signer=self.signer,
+            signer=signer,
             holder="test",
             now_us=world.clock(),
             is_dead=lambda _: True,
@@ -150,7 +156,7 @@ class Node:
             engine=self.engine,
             lease=lease,
             book=NodeBook(self.rules, *programme_handlers, *NETWORK_HANDLERS),
-            signer=self.signer,
+            signer=signer,
             clock=world.clock,
             random=seeded.Random(f"{self.name} {world.starts}").randbytes,
         )
@@ -161,7 +167,7 @@ class Node:
             rules=self.rules,
             queue=self.queue,
             gate=gate,
-            own_keys=lambda: self.signer.history,
+            own_keys=lambda: signer.history,
             clearing_key=VerifierKey.parse(world.clearing_world.signer.vkey),
             connect=lambda name, _: self.line(name),
             clearing=self.line("clearing"),

@@ -24,7 +24,9 @@ from comity.ledger import entries, guard, statements
 from comity.ledger.engine import writer
 from comity.ledger.runner import inline
 from comity.ledger.signer import LogSigner
+from comity.log.history import rotation_message
 from comity.log.merkle import leaf_hash
+from comity.log.note import VerifierKey
 from comity.log.tiles import TileTree
 from comity.rpc import authority as authorities
 from comity.rpc import tls
@@ -99,6 +101,8 @@ class Brand:
     clearing_note: bytes = b""
     leaves: list[bytes] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+    rotated: LogSigner | None = None
+    """Signs instead of `key` alone, once the log's key was exchanged."""
 
     @property
     def origin(self) -> str:
@@ -110,7 +114,7 @@ class Brand:
 
     @property
     def signer(self) -> LogSigner:
-        return LogSigner(self.origin, self.key)
+        return self.rotated or LogSigner(self.origin, self.key)
 
     def tree(self, leaves: Sequence[bytes] | None = None) -> TileTree:
         tree = TileTree(0, lambda level, index: b"")
@@ -439,6 +443,38 @@ class World:
             )
         )
         return response.standing
+
+    async def rotate(self, participant: str, *, last_size: int | None = None) -> int:
+        """Exchange a brand's log key for one made from its name; it signs by it at once."""
+        brand = self.brands[participant]
+        history = brand.signer.history
+        new = SigningKey(hashlib.sha256(f"{brand.name} {history}".encode()).digest())
+        vkey = VerifierKey.of(brand.origin, new.public)
+        message = rotation_message(str(history.current), str(vkey))
+        answer: operator_pb2.RotateParticipantKeyResponse = (
+            await self.operator.RotateParticipantKey(
+                operator_pb2.RotateParticipantKeyRequest(
+                    id=self.new_id(),
+                    participant=participant,
+                    vkey=str(vkey),
+                    new_signature=new.sign(message),
+                    old_signature=brand.key.sign(message),
+                    last_size=last_size,
+                )
+            )
+        )
+        known = {key.public: key for key in (brand.key, new)}
+        brand.rotated = LogSigner(brand.origin, brand.key, find=known.get)
+        brand.rotated.learn(history.rotated(vkey, answer.last_size))
+        return int(answer.last_size)
+
+    async def revoke(self, participant: str, **changed: str) -> common_pb2.Statement:
+        """End a brand's part in the network."""
+        plain = {"id": f"revoke-{participant}", "participant": participant, "reason": "it lied"}
+        answer: operator_pb2.RevokeParticipantResponse = await self.operator.RevokeParticipant(
+            operator_pb2.RevokeParticipantRequest(**(plain | changed))
+        )
+        return answer.revoke
 
     async def cap(self, participant: str, minor: int) -> None:
         """Set a net debit cap in EUR."""

@@ -13,7 +13,7 @@ from clearing import tables
 from clearing.build import LEDGER
 from clearing.record import opening_for
 from clearing.recover import Recovered, recover
-from comity.errors import BadStatement, NotFound, ShorterLedger, Unavailable
+from comity.errors import BadStatement, Forbidden, NotFound, ShorterLedger, Unavailable
 from comity.ledger import entries, guard, schema
 from comity.ledger.backup import back_up
 from comity.ledger.engine import open_engine
@@ -107,7 +107,8 @@ class Lost:
 
 @pytest.fixture
 async def lost(engine: Engine, tmp_path: Path) -> Lost:
-    """Decisions, a reversal, an abort, a cap, a standing, a new version and brand, two windows."""
+    """Decisions, a reversal, an abort, a cap, a standing, an exchanged key, a brand revoked, a
+    new version and brand, two windows."""
     world = World(engine)
     for name in ("grocery", "fuel"):
         await world.admit(name)
@@ -124,6 +125,9 @@ async def lost(engine: Engine, tmp_path: Path) -> Lost:
     await world.admit("hotel", cap_minor=500)
     await world.cap("grocery", 777_000)
     await world.stand("hotel", entry_pb2.PARTICIPANT_STATUS_SUSPENDED)
+    await world.rotate("hotel")
+    await world.admit("spa", cap_minor=500)
+    await world.revoke("spa")
     second = terms(version=2)
     await world.agree(second)
     await world.commit("third", points=50, under=second)
@@ -182,6 +186,9 @@ async def test_a_recovered_clearing_goes_on_where_it_was(lost: Lost) -> None:
     world = lost.world
     world.engine = lost.engine
     world.restart()
+    spa = world.brands.pop("spa")
+    with pytest.raises(Forbidden, match="was revoked"):
+        await world.pulse(spa)
     for brand in world.brands.values():
         await world.pulse(brand)
     await world.agree(terms(version=2))
