@@ -119,6 +119,10 @@ class Book:
         """Every change of level or validity, in order."""
         return [one.what for one in self.history if isinstance(one.what, RankChange)]
 
+    def event(self, event_id: str) -> Event:
+        """An event as it was told."""
+        return self._event(event_id).event
+
     def earned(self, event_id: str) -> Earned:
         """What an event earned, with the verdict of every rule: the explanation."""
         return self._event(event_id).earned
