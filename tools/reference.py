@@ -3,6 +3,7 @@
 commands.md   from the command tree
 errors.md     from the error classes, their tree, and their exit codes
 programme.md  from the marks of the tests: which feature is shown by which test
+programme-fields.md, programme.schema.json   from the model of the programme file
 rpcs.md       from the service descriptors, the permissions and the comments in the protos
 settings.md   from the settings models of nodes and of clearing
 """
@@ -30,7 +31,8 @@ from comity import errors
 from comity.errors import BY_CODE, ComityError
 from comity.rpc.authorisation import ANYONE, permissions
 from comity.rpc.caller import CallerKind
-from tools import features
+from node.programme.schema import schema_text
+from tools import features, programme_fields
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -290,6 +292,10 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "commands": commands,
     "errors": error_codes,
     "programme": lambda: features.page(NOTICE),
+    "programme-fields": lambda: programme_fields.page(
+        NOTICE, (PROTO / "facts.proto").read_text("utf-8")
+    ),
+    "programme.schema.json": schema_text,
     "rpcs": rpcs,
     "settings": settings,
 }
@@ -302,7 +308,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     stale = []
     for name in chosen.pages or PAGES:
-        path, text = FOLDER / f"{name}.md", PAGES[name]()
+        path, text = FOLDER / (name if "." in name else f"{name}.md"), PAGES[name]()
         if path.is_file() and path.read_text("utf-8") == text:
             continue
         stale.append(path.name)

@@ -284,6 +284,7 @@ class LocalFacts(_message.Message):
     date: _builtins.str
     """Such as `2026-11-22`; dates compare as text."""
     year: _builtins.int
+    """Of our era."""
     month: _builtins.int
     """1 to 12."""
     day: _builtins.int
