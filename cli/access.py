@@ -19,6 +19,7 @@ from google.protobuf import json_format
 from comity import keys
 from comity.client.connection import Server, connect, connect_peer
 from comity.client.merchant import MerchantClient
+from comity.client.office import OfficeClient
 from comity.client.operator import OperatorClient
 from comity.errors import Malformed, NotFound
 from comity.rpc.channel import Channel
@@ -130,12 +131,26 @@ def database_of(folder: Path, settings: dict[str, Any]) -> str:
 @asynccontextmanager
 async def merchant(staff: Staff) -> AsyncIterator[MerchantClient]:
     """A client in a session of the staff key."""
-    key = keys.load(staff.key or staff.node / MANAGER_KEY)
-    channel = connect(node_server(staff), key=key)
+    channel = _session(staff)
     try:
         yield MerchantClient(channel)
     finally:
         await channel.close()
+
+
+@asynccontextmanager
+async def office(staff: Staff) -> AsyncIterator[OfficeClient]:
+    """A client for operating the programme, in a session of the staff key."""
+    channel = _session(staff)
+    try:
+        yield OfficeClient(channel)
+    finally:
+        await channel.close()
+
+
+def _session(staff: Staff) -> Channel:
+    key = keys.load(staff.key or staff.node / MANAGER_KEY)
+    return connect(node_server(staff), key=key)
 
 
 @asynccontextmanager

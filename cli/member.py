@@ -45,17 +45,37 @@ async def enrol(
     server_name: ServerName = "",
     name: Annotated[str, typer.Option(help="Your name, if the brand shall know it.")] = "",
     email: Annotated[str, typer.Option(help="Your e-mail address, likewise.")] = "",
+    birth_date: Annotated[
+        str, typer.Option(help="Your date of birth, like 1990-03-21, where the brand asks for it.")
+    ] = "",
+    region: Annotated[
+        str, typer.Option(help="The country you live in, two letters, where it asks for that.")
+    ] = "",
+    invitation: Annotated[str, typer.Option(help="The code of an invitation.")] = "",
     wallet: Wallet = DEFAULT_WALLET,
     as_json: Json = False,
 ) -> None:
     """Join a brand's programme with a new key which only this wallet has."""
     async with open_wallet(wallet, create=True) as opened:
         brand = await brand_at(opened, address, ca=ca, server_name=server_name)
-        brand = await opened.enrol(brand, name=name, email=email)
+        brand = await opened.enrol(
+            brand,
+            name=name,
+            email=email,
+            birth_date=birth_date,
+            region=region.upper(),
+            invitation=invitation,
+        )
     output.emit(_brand(brand), as_json, lambda: _joined(brand))
 
 
 def _joined(brand: Brand) -> None:
+    if brand.awaits:
+        output.say(f"{brand.participant} has to decide: your enrolment awaits {brand.awaits}.")
+        output.remark(
+            f"Say that you are {brand.applied}. Run this command again to see what was decided."
+        )
+        return
     output.say(f"You are a member of {brand.participant}. Your account is {brand.account}.")
     output.remark("Show the account at the till to earn points.")
 
@@ -64,7 +84,15 @@ def _joined(brand: Brand) -> None:
 def brands(wallet: Wallet = DEFAULT_WALLET, as_json: Json = False) -> None:
     """List the brands which this wallet knows."""
     found = open_wallet(wallet).store.brands()
-    rows = [(b.participant, b.network, b.address, b.account or "not a member") for b in found]
+    rows = [
+        (
+            b.participant,
+            b.network,
+            b.address,
+            b.account or (f"awaits {b.awaits}" if b.awaits else "not a member"),
+        )
+        for b in found
+    ]
     output.emit(
         [_brand(brand) for brand in found],
         as_json,
@@ -259,6 +287,8 @@ def _brand(brand: Brand) -> dict[str, str]:
         "address": brand.address,
         "account": brand.account,
         "key_id": brand.key_id,
+        "awaits": brand.awaits,
+        "applied": brand.applied,
     }
 
 

@@ -35,7 +35,14 @@ PARTS: Final[Mapping[str, Part]] = {
     ),
     "merchant": Part(
         help="Tills and managers at a brand's node.",
-        modules=("cli.merchant", "cli.people", "cli.catalogue", "cli.agreements"),
+        modules=(
+            "cli.merchant",
+            "cli.people",
+            "cli.catalogue",
+            "cli.agreements",
+            "cli.joining",
+            "cli.webhooks",
+        ),
     ),
     "node": Part(
         help="A brand's node: create it, join a network, run it, back it up.",

@@ -22,6 +22,7 @@
     │   ├── CapExceeded      the payer's net debit cap
     │   ├── Suspended        a participant is suspended or frozen
     │   ├── MemberLocked
+    │   ├── NotEligible      the programme's rules of enrolment say no; `reason` says which
     │   ├── AlreadyUsed      a voucher, quote, mandate or hold that is spent
     │   ├── AlreadyDecided   the redemption has its one decision
     │   ├── NotYet           allowed later, not now
@@ -157,6 +158,12 @@ class Suspended(Refused):
 
 class MemberLocked(Refused):
     code = "MEMBER_LOCKED"
+
+
+class NotEligible(Refused):
+    """Metadata `reason`: age, region, invitation."""
+
+    code = "NOT_ELIGIBLE"
 
 
 class AlreadyUsed(Refused):

@@ -37,9 +37,19 @@ from comity.rpc.tokens import Challenges, ServerSecret, TokenIssuer
 from comity.serve.log_service import LogService
 from comity.serve.process import Loop
 from comity.serve.session_service import RegisteredKey, SessionService
-from comity.v1 import log_pb2, member_pb2, merchant_pb2, peer_pb2
+from comity.v1 import log_pb2, member_pb2, merchant_pb2, office_pb2, peer_pb2
 from comity.v1.operator_pb2 import NetworkConfig
-from node import declaration, members, purchases, rewards, staff, sweep, vouchers
+from node import (
+    declaration,
+    enrolment,
+    invitations,
+    members,
+    purchases,
+    rewards,
+    staff,
+    sweep,
+    vouchers,
+)
 from node.book import Handlers, NodeBook, Rules
 from node.commands import DeclareProgramme
 from node.driver import OPEN_LIMIT
@@ -47,12 +57,16 @@ from node.gate import Alarms, Gate, GatedQueue, gated
 from node.member_service import MemberService
 from node.merchant_service import MerchantService
 from node.network import NETWORK_HANDLERS, Network, join
+from node.office_service import OfficeService
+from node.office_store import OfficeStore
 from node.open_holds import HoldLimits
 from node.peers import IDLE_PULSE_S, Connect, Roster
 from node.programme import ProgrammeFile
 from node.sessions import Sessions
 from node.store import NodeStore
 from node.sweep import Upkeep
+from node.webhooks import endpoints
+from node.webhooks.sender import Post, Webhooks
 
 PROGRAMME_HANDLERS: Final[tuple[Handlers, ...]] = (
     declaration.HANDLERS,
@@ -62,6 +76,9 @@ PROGRAMME_HANDLERS: Final[tuple[Handlers, ...]] = (
     vouchers.HANDLERS,
     staff.HANDLERS,
     sweep.HANDLERS,
+    enrolment.HANDLERS,
+    invitations.HANDLERS,
+    endpoints.HANDLERS,
 )
 """The rules of the programme, for the node's book."""
 
@@ -97,7 +114,8 @@ class Surroundings:
 
     `lease` comes from `open_ledger`, which verified the ledger. `write` runs the sequencer's
     batches one at a time, `read` whatever else waits for the database. `clearing` is a channel to
-    clearing's peer listener, `connect` makes one to a brand's.
+    clearing's peer listener, `connect` makes one to a brand's. `post` sends to the brand's own
+    systems; without it nothing is sent.
     """
 
     engine: Engine
@@ -114,6 +132,7 @@ class Surroundings:
     metrics: Metrics
     head_file: HeadFile | None = None
     fault: Fault = no_fault
+    post: Post | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,16 +228,40 @@ def build(brand: Brand, world: Surroundings, limits: Limits | None = None) -> No
         keys=lambda: world.signer.history,
         read=world.read,
     )
+    webhooks = _webhooks(brand, gate, queue, ledger, world)
     return Node(
         peer=_peer_endpoint(brand.network, network, log_service, world, limits),
-        public=_public_endpoint(rules, network, log_service, queue, store, world, limits),
-        loops={**network.loops, "upkeep": upkeep.run, "lease": queue.keep_lease},
+        public=_public_endpoint(rules, network, log_service, queue, store, webhooks, world, limits),
+        loops={
+            **network.loops,
+            "upkeep": upkeep.run,
+            "lease": queue.keep_lease,
+            **({} if world.post is None else {"webhooks": webhooks.run}),
+        },
         queue=queue,
         ledger=ledger,
         store=store,
         network=network,
         upkeep=upkeep,
         alarms=alarms,
+    )
+
+
+def _webhooks(
+    brand: Brand, gate: Gate, queue: GatedQueue, ledger: LedgerStore, world: Surroundings
+) -> Webhooks:
+    """What tells the brand's own systems what changes."""
+    return Webhooks(
+        participant=brand.participant,
+        store=ledger,
+        queue=queue,
+        gate=gate,
+        read=world.read,
+        post=world.post,
+        secret=world.secret,
+        clock=world.clock,
+        random=world.random,
+        log=world.log,
     )
 
 
@@ -268,6 +311,7 @@ def _public_endpoint(
     log_service: LogService,
     queue: GatedQueue,
     store: NodeStore,
+    webhooks: Webhooks,
     world: Surroundings,
     limits: Limits,
 ) -> Endpoint:
@@ -286,9 +330,11 @@ def _public_endpoint(
         tokens=tokens,
         lookup=lookup,
     )
+    office_store = OfficeStore(world.engine, rules.participant)
     member = MemberService(
         origin=rules.origin,
         store=store,
+        office=office_store,
         queue=queue,
         read=world.read,
         clock=world.clock,
@@ -298,10 +344,19 @@ def _public_endpoint(
     merchant = MerchantService(
         store=store, queue=queue, read=world.read, desk=network.desk, sessions=standing
     )
+    office = OfficeService(
+        store=office_store,
+        queue=queue,
+        read=world.read,
+        clock=world.clock,
+        secret=world.secret,
+        webhooks_changed=webhooks.changed,
+    )
     return Endpoint(
         {
             _service(member_pb2, "MemberService"): member,
             _service(merchant_pb2, "MerchantService"): merchant,
+            _service(office_pb2, "OfficeService"): office,
             _service(log_pb2, "LogService"): log_service,
             _service(log_pb2, "SessionService"): sessions,
         },

@@ -71,13 +71,17 @@ class Enrol:
     public_key: bytes
     name: str = ""
     email: str = ""
+    birth_date: str = ""
+    region: str = ""
+    invitation: str = ""
 
     @property
     def caller(self) -> str:
         return "enrol"
 
     def content(self) -> Mapping[str, Content]:
-        return {"public_key": self.public_key}
+        invited = {"invitation": self.invitation} if self.invitation else {}
+        return {"public_key": self.public_key, **invited}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

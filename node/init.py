@@ -42,7 +42,7 @@ from comity.rpc.tls import load_private as load_secret
 from comity.rpc.tls import read_key as read_tls_key
 from comity.rpc.tokens import new_secret
 from comity.v1 import operator_pb2
-from node import redemption_tables, staff, tables
+from node import operation_tables, redemption_tables, staff, tables
 from node.book import NodeBook, Rules
 from node.commands import INTERNAL, AddStaffKey
 from node.log_keys import LogKeys
@@ -251,6 +251,7 @@ def _create_ledger(
     random: Callable[[int], bytes],
 ) -> None:
     assert redemption_tables.REDEMPTION_TABLES, "part of the schema"
+    assert operation_tables.OPERATION_TABLES, "part of the schema"
     engine = open_engine(settings.url(folder))
     head_file = HeadFile(folder / "head")
     try:

@@ -28,6 +28,7 @@ from node import rotation, tables
 from node.build import Node, Surroundings, build
 from node.folder import Folder
 from node.init import MIGRATIONS
+from node.webhooks.http import HttpPost
 
 
 async def run(path: Path, *, ready: Callable[[Mapping[str, int]], None] = lambda _: None) -> None:
@@ -61,6 +62,7 @@ async def run(path: Path, *, ready: Callable[[Mapping[str, int]], None] = lambda
         page = serve_metrics(metrics, port=settings.metrics_port)
     write, readers = Threads("writer"), Threads("reader", settings.read_threads)
     neighbours = Neighbours(folder)
+    post = HttpPost(clock)
     node = build(
         folder.brand,
         Surroundings(
@@ -78,6 +80,7 @@ async def run(path: Path, *, ready: Callable[[Mapping[str, int]], None] = lambda
             metrics=metrics,
             head_file=head_file,
             fault=kill_at_from_environment(),
+            post=post,
         ),
         folder.limits,
     )
@@ -93,6 +96,7 @@ async def run(path: Path, *, ready: Callable[[Mapping[str, int]], None] = lambda
         )
     finally:
         await node.close()
+        await post.close()
         write.close()
         readers.close()
         engine.dispose()

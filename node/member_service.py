@@ -14,9 +14,12 @@ from comity.ledger.runner import Runner
 from comity.rpc.caller import Caller
 from comity.v1 import member_pb2 as pb
 from node.commands import AddDevice, Enrol, RevokeDevice
-from node.members import check_possession
+from node.enrolment import check_birth_date
+from node.members import check_possession, key_name
+from node.office_store import OfficeStore
 from node.sessions import Sessions
 from node.store import NodeStore
+from node.vouchers import read_code
 
 if TYPE_CHECKING:
     from node.acceptor_service import RedemptionDesk
@@ -30,6 +33,7 @@ class MemberService:
         *,
         origin: str,
         store: NodeStore,
+        office: OfficeStore,
         queue: CommandQueue,
         read: Runner,
         clock: Clock,
@@ -38,6 +42,7 @@ class MemberService:
     ) -> None:
         self._origin = origin
         self._store = store
+        self._office = office
         self._queue = queue
         self._read = read
         self._clock = clock
@@ -58,9 +63,25 @@ class MemberService:
             public_key=request.public_key,
             name=request.profile.name,
             email=request.profile.email,
+            birth_date=request.profile.birth_date,
+            region=request.profile.region,
+            invitation=request.invitation and read_code(request.invitation, field="invitation"),
         )
+        check_birth_date(command.birth_date)
         answer = await self._queue.submit(command)
         return pb.EnrolResponse.FromString(answer.body)
+
+    async def get_enrolment(
+        self, caller: Caller, request: pb.GetEnrolmentRequest
+    ) -> pb.GetEnrolmentResponse:
+        check_possession(
+            self._origin,
+            id_=request.id,
+            public_key=request.public_key,
+            signature=request.signature,
+        )
+        key_id = key_name(request.public_key)
+        return await self._read(lambda: self._office.enrolment(request.id, key_id))
 
     async def add_device(
         self, caller: Caller, request: pb.AddDeviceRequest

@@ -6,7 +6,7 @@ destroys profile and devices and ends the points; the log, which holds commitmen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comity.client.member import enrol_message
@@ -18,7 +18,8 @@ from comity.ledger.rows import Rows
 from comity.v1 import member_pb2, merchant_pb2
 from node.accounts import empty_balance, expire, member, open_lots, prefetch_accounts, settle
 from node.book import Handler, Handlers, Rules
-from node.commands import AddDevice, Enrol, EraseMember, LockMember, RevokeDevice
+from node.commands import AddDevice, EraseMember, LockMember, RevokeDevice
+from node.operation_tables import applications
 from node.tables import accounts, devices, members, profiles
 
 MAX_DEVICES = 32
@@ -51,26 +52,22 @@ def member_device(rows: Rows, key_id: str) -> dict[str, Any] | None:
     return None if row is None or row["revoked_at_us"] else row
 
 
-# --- enrolment ------------------------------------------------------------------------------
+# --- joining --------------------------------------------------------------------------------
 
 
-def _prefetch_enrol(rules: Rules, rows: Rows, commands: Sequence[Enrol]) -> None:
-    rows.load(devices, [(key_name(command.public_key),) for command in commands])
-
-
-def _enrol(rules: Rules, batch: Batch, command: Enrol) -> bytes:
-    account = f"acc_{batch.random(16).hex()}"
-    key_id = _add_device(batch, account, command.public_key)
+def join(
+    rules: Rules, batch: Batch, account: str, public_key: bytes, profile: Mapping[str, str]
+) -> str:
+    """Make a member of a new account, whose first device this is; returns the key's id."""
+    key_id = _add_device(batch, account, public_key)
     batch.rows.insert(
         members,
         {"account": account, "created_at_us": batch.now_us, "locked": 0, "erased_at_us": 0},
     )
     batch.rows.insert(accounts, empty_balance(account, rules.unit))
-    if command.name or command.email:
-        batch.rows.insert(
-            profiles, {"account": account, "name": command.name, "email": command.email}
-        )
-    return canonical(member_pb2.EnrolResponse(account=account, key_id=key_id))
+    if any(profile.values()):
+        batch.rows.insert(profiles, {"account": account, **profile})
+    return key_id
 
 
 # --- devices --------------------------------------------------------------------------------
@@ -153,6 +150,7 @@ def _prefetch_erase(rules: Rules, rows: Rows, commands: Sequence[EraseMember]) -
     prefetch_accounts(rules, rows, names)
     rows.load(profiles, [(name,) for name in names])
     rows.load_where(devices, "account", names)
+    rows.load(applications, [(name,) for name in names])
 
 
 def _erase(rules: Rules, batch: Batch, command: EraseMember) -> bytes:
@@ -167,12 +165,12 @@ def _erase(rules: Rules, batch: Batch, command: EraseMember) -> bytes:
     for device in rows.find(devices, "account", account):
         rows.delete(devices, (device["key_id"],))
     rows.delete(profiles, (account,))
+    rows.delete(applications, (account,))
     rows.put(members, row | {"erased_at_us": batch.now_us, "locked": 1})
     return canonical(merchant_pb2.EraseMemberResponse())
 
 
 HANDLERS: Handlers = {
-    Enrol: Handler(_prefetch_enrol, _enrol),
     AddDevice: Handler(_prefetch_add, _add),
     RevokeDevice: Handler(lambda rules, rows, commands: _prefetch_devices(rows, commands), _revoke),
     LockMember: Handler(_prefetch_lock, _lock),

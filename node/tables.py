@@ -40,8 +40,11 @@ profiles = ledger_table(
     key("account"),
     field("name"),
     field("email"),
+    field("birth_date"),
+    field("region"),
 )
-"""Personal data, all of it. Erasing a member deletes the row; nothing else names a person."""
+"""Personal data of members, all of it. Erasing a member deletes the row; nothing else names a
+person. `birth_date` is like 1990-03-21, `region` a country's two letters, each "" if unknown."""
 
 devices = ledger_table(
     metadata,

@@ -44,19 +44,20 @@ def new_code(random: Callable[[int], bytes]) -> str:
     return "-".join([*groups, _CHECK[number % 37]])
 
 
-def read_code(text: str) -> str:
-    """The stored spelling of a typed code. Raises Malformed if no code is spelt like that."""
+def read_code(text: str, *, field: str = "code") -> str:
+    """The stored spelling of a typed code, a voucher's or an invitation's.
+
+    Raises Malformed, naming the request's `field`, if no code is spelt like that.
+    """
     symbols = text.strip().upper().translate(_READ_AS)
     body, check = symbols[:_SYMBOLS], symbols[_SYMBOLS:]
     if len(symbols) != _SYMBOLS + 1 or any(one not in _ALPHABET for one in body):
-        raise Malformed(
-            "A voucher's code has 17 letters and digits; type it as it is shown.", field="code"
-        )
+        raise Malformed("A code has 17 letters and digits; type it as it is shown.", field=field)
     number = 0
     for one in body:
         number = number * 32 + _ALPHABET.index(one)
     if check != _CHECK[number % 37]:
-        raise Malformed("The code has a typing error; compare it with the voucher.", field="code")
+        raise Malformed("The code has a typing error; compare it with the original.", field=field)
     groups = [body[at : at + 4] for at in range(0, _SYMBOLS, 4)]
     return "-".join([*groups, check])
 

@@ -22,7 +22,17 @@ from comity.ledger.sequencer import Sequencer
 from comity.ledger.signer import LogSigner
 from comity.ledger.store import LedgerStore
 from comity.v1 import entry_pb2, member_pb2, merchant_pb2
-from node import declaration, members, purchases, rewards, staff, sweep, tables, vouchers
+from node import (
+    declaration,
+    enrolment,
+    members,
+    purchases,
+    rewards,
+    staff,
+    sweep,
+    tables,
+    vouchers,
+)
 from node.accounts import MEMBER_PARTS
 from node.book import NodeBook, Rules
 from node.commands import AdjustPoints, Enrol, RecordPurchase, RefundPurchase, Sweep
@@ -94,7 +104,7 @@ class Brand:
         self.rules = Rules(network=NETWORK, participant=LEDGER, programme=self.programme)
         book = NodeBook(
             self.rules,
-            *(one.HANDLERS for one in (declaration, members, purchases, rewards, staff)),
+            *(one.HANDLERS for one in (declaration, enrolment, members, purchases, rewards, staff)),
             sweep.HANDLERS,
             vouchers.HANDLERS,
         )

@@ -37,7 +37,17 @@ from comity.rpc.logging import get_logger
 from comity.rpc.metrics import Metrics
 from comity.terms import mandates, quotes
 from comity.v1 import common_pb2, entry_pb2, member_pb2, merchant_pb2, peer_pb2
-from node import declaration, members, purchases, rewards, staff, sweep, tables, vouchers
+from node import (
+    declaration,
+    enrolment,
+    members,
+    purchases,
+    rewards,
+    staff,
+    sweep,
+    tables,
+    vouchers,
+)
 from node.book import NodeBook, Rules
 from node.commands import Enrol, PutReward, RecordPurchase
 from node.gate import Gate, GatedQueue, gated
@@ -150,7 +160,7 @@ class Node:
         )
         programme_handlers = (
             one.HANDLERS
-            for one in (declaration, members, purchases, rewards, staff, sweep, vouchers)
+            for one in (declaration, enrolment, members, purchases, rewards, staff, sweep, vouchers)
         )
         self.sequencer = Sequencer(
             engine=self.engine,

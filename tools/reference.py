@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
 PROTO = ROOT / "proto" / "comity" / "v1"
 NOTICE: Final = "<!-- Made by `python -m tools.reference`; change the code instead. -->"
-SERVICES: Final = ("member", "merchant", "peer", "clearing", "operator", "log")
+SERVICES: Final = ("member", "merchant", "office", "peer", "clearing", "operator", "log")
 SETTINGS: Final = (
     ("A node", "node.settings", "NodeSettings", "COMITY_NODE_"),
     ("Clearing", "clearing.settings", "Settings", "COMITY_CLEARING_"),

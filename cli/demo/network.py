@@ -33,6 +33,7 @@ from cli.demo.process import ServerProcess
 from comity import keys
 from comity.client.connection import Server, connect
 from comity.client.merchant import MerchantClient
+from comity.client.office import OfficeClient
 from comity.client.operator import OperatorClient
 from comity.client.session import key_name
 from comity.clock import Clock, system_clock
@@ -161,6 +162,11 @@ class Network:
             key = keys.load(self.home(brand) / MANAGER_KEY)
             self._managers[brand] = self.merchant(brand, key)
         return self._managers[brand]
+
+    def office(self, brand: str) -> OfficeClient:
+        """What a brand's first manager operates the programme with."""
+        key = keys.load(self.home(brand) / MANAGER_KEY)
+        return OfficeClient(self.closed_at_end(connect(self.server(brand), key=key)))
 
     async def till(self, brand: str, name: str = "till") -> MerchantClient:
         """A new till of a brand, with a key of its own."""

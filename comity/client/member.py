@@ -40,15 +40,36 @@ class MemberClient:
         origin: str,
         name: str = "",
         email: str = "",
+        birth_date: str = "",
+        region: str = "",
+        invitation: str = "",
     ) -> pb.EnrolResponse:
-        """Join the programme with a device key. The same id and key find the same account."""
+        """Join the programme with a device key. The same id and key find the same account.
+
+        The answer's state says whether staff have to decide first.
+        """
         request = pb.EnrolRequest(
-            id=id, public_key=key.public.raw, signature=key.sign(enrol_message(origin, id))
+            id=id,
+            public_key=key.public.raw,
+            signature=key.sign(enrol_message(origin, id)),
+            invitation=invitation,
         )
-        if name or email:
+        if name or email or birth_date or region:
             request.profile.name = name
             request.profile.email = email
+            request.profile.birth_date = birth_date
+            request.profile.region = region
         return await self._stub.Enrol(request)
+
+    async def get_enrolment(
+        self, *, id: str, key: SigningKey, origin: str
+    ) -> pb.GetEnrolmentResponse:
+        """What became of an enrolment that had to wait."""
+        return await self._stub.GetEnrolment(
+            pb.GetEnrolmentRequest(
+                id=id, public_key=key.public.raw, signature=key.sign(enrol_message(origin, id))
+            )
+        )
 
     async def add_device(self, *, id: str, key: SigningKey, origin: str) -> str:
         """Admit another device key to the account; answers its key id."""

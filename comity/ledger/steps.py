@@ -55,6 +55,8 @@ class Step(StrEnum):
     ERASE = "erase"
     PROGRAMME = "programme"
     LOCK = "lock"
+    INVITE = "invite"
+    WEBHOOK = "webhook"
 
     # clearing
     ADMIT = "admit"

@@ -21,6 +21,31 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _EnrolmentState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EnrolmentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EnrolmentState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENROLMENT_STATE_UNSPECIFIED: _EnrolmentState.ValueType  # 0
+    ENROLMENT_STATE_MEMBER: _EnrolmentState.ValueType  # 1
+    ENROLMENT_STATE_AWAITS_APPROVAL: _EnrolmentState.ValueType  # 2
+    """A manager has to approve it."""
+    ENROLMENT_STATE_AWAITS_PAYMENT: _EnrolmentState.ValueType  # 3
+    """Staff have to confirm a payment."""
+    ENROLMENT_STATE_REFUSED: _EnrolmentState.ValueType  # 4
+
+class EnrolmentState(_EnrolmentState, metaclass=_EnrolmentStateEnumTypeWrapper): ...
+
+ENROLMENT_STATE_UNSPECIFIED: EnrolmentState.ValueType  # 0
+ENROLMENT_STATE_MEMBER: EnrolmentState.ValueType  # 1
+ENROLMENT_STATE_AWAITS_APPROVAL: EnrolmentState.ValueType  # 2
+"""A manager has to approve it."""
+ENROLMENT_STATE_AWAITS_PAYMENT: EnrolmentState.ValueType  # 3
+"""Staff have to confirm a payment."""
+ENROLMENT_STATE_REFUSED: EnrolmentState.ValueType  # 4
+Global___EnrolmentState: _TypeAlias = EnrolmentState  # noqa: Y015
+
 class _RewardKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -73,17 +98,25 @@ class Profile(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     EMAIL_FIELD_NUMBER: _builtins.int
+    BIRTH_DATE_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     email: _builtins.str
+    birth_date: _builtins.str
+    """As the member states it, such as 1990-03-21."""
+    region: _builtins.str
+    """Where the member lives, ISO 3166-1 alpha-2."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         email: _builtins.str = ...,
+        birth_date: _builtins.str = ...,
+        region: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["birth_date", b"birth_date", "email", b"email", "name", b"name", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -97,11 +130,14 @@ class EnrolRequest(_message.Message):
     PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     PROFILE_FIELD_NUMBER: _builtins.int
+    INVITATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The caller's id for this enrolment: a retry finds the same account."""
     public_key: _builtins.bytes
     signature: _builtins.bytes
     """By that key over "comity-enrol/v1\\n", the origin, "\\n" and the id."""
+    invitation: _builtins.str
+    """The code of an invitation, where the programme asks for one."""
     @_builtins.property
     def profile(self) -> Global___Profile: ...
     def __init__(
@@ -111,10 +147,11 @@ class EnrolRequest(_message.Message):
         public_key: _builtins.bytes = ...,
         signature: _builtins.bytes = ...,
         profile: Global___Profile | None = ...,
+        invitation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "profile", b"profile", "public_key", b"public_key", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "invitation", b"invitation", "profile", b"profile", "public_key", b"public_key", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -126,21 +163,77 @@ class EnrolResponse(_message.Message):
 
     ACCOUNT_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     account: _builtins.str
+    """The account; while the enrolment waits, the one that it is going to be."""
     key_id: _builtins.str
+    state: Global___EnrolmentState.ValueType
     def __init__(
         self,
         *,
         account: _builtins.str = ...,
         key_id: _builtins.str = ...,
+        state: Global___EnrolmentState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "key_id", b"key_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "key_id", b"key_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EnrolResponse: _TypeAlias = EnrolResponse  # noqa: Y015
+
+@_typing.final
+class GetEnrolmentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id, key and signature of the enrolment."""
+    public_key: _builtins.bytes
+    signature: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        public_key: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "public_key", b"public_key", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEnrolmentRequest: _TypeAlias = GetEnrolmentRequest  # noqa: Y015
+
+@_typing.final
+class GetEnrolmentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    REASON_CODE_FIELD_NUMBER: _builtins.int
+    state: Global___EnrolmentState.ValueType
+    account: _builtins.str
+    reason_code: _builtins.str
+    """Why it was refused."""
+    def __init__(
+        self,
+        *,
+        state: Global___EnrolmentState.ValueType = ...,
+        account: _builtins.str = ...,
+        reason_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "reason_code", b"reason_code", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEnrolmentResponse: _TypeAlias = GetEnrolmentResponse  # noqa: Y015
 
 @_typing.final
 class AddDeviceRequest(_message.Message):

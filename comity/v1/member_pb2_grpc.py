@@ -39,6 +39,11 @@ class MemberServiceStub(object):
                 request_serializer=comity_dot_v1_dot_member__pb2.EnrolRequest.SerializeToString,
                 response_deserializer=comity_dot_v1_dot_member__pb2.EnrolResponse.FromString,
                 _registered_method=True)
+        self.GetEnrolment = channel.unary_unary(
+                '/comity.v1.MemberService/GetEnrolment',
+                request_serializer=comity_dot_v1_dot_member__pb2.GetEnrolmentRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_member__pb2.GetEnrolmentResponse.FromString,
+                _registered_method=True)
         self.AddDevice = channel.unary_unary(
                 '/comity.v1.MemberService/AddDevice',
                 request_serializer=comity_dot_v1_dot_member__pb2.AddDeviceRequest.SerializeToString,
@@ -101,6 +106,13 @@ class MemberServiceServicer(object):
 
     def Enrol(self, request, context):
         """Joins the programme with a device key and proof of possessing it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEnrolment(self, request, context):
+        """What became of an enrolment, for whoever holds its key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -183,6 +195,11 @@ def add_MemberServiceServicer_to_server(servicer, server):
                     servicer.Enrol,
                     request_deserializer=comity_dot_v1_dot_member__pb2.EnrolRequest.FromString,
                     response_serializer=comity_dot_v1_dot_member__pb2.EnrolResponse.SerializeToString,
+            ),
+            'GetEnrolment': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEnrolment,
+                    request_deserializer=comity_dot_v1_dot_member__pb2.GetEnrolmentRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_member__pb2.GetEnrolmentResponse.SerializeToString,
             ),
             'AddDevice': grpc.unary_unary_rpc_method_handler(
                     servicer.AddDevice,
@@ -267,6 +284,33 @@ class MemberService(object):
             '/comity.v1.MemberService/Enrol',
             comity_dot_v1_dot_member__pb2.EnrolRequest.SerializeToString,
             comity_dot_v1_dot_member__pb2.EnrolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEnrolment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.MemberService/GetEnrolment',
+            comity_dot_v1_dot_member__pb2.GetEnrolmentRequest.SerializeToString,
+            comity_dot_v1_dot_member__pb2.GetEnrolmentResponse.FromString,
             options,
             channel_credentials,
             insecure,

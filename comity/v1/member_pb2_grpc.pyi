@@ -33,6 +33,8 @@ class MemberServiceStub:
     def __new__(cls, channel: _aio.Channel) -> MemberServiceAsyncStub: ...
     Enrol: _grpc.UnaryUnaryMultiCallable[_member_pb2.EnrolRequest, _member_pb2.EnrolResponse]
     """Joins the programme with a device key and proof of possessing it."""
+    GetEnrolment: _grpc.UnaryUnaryMultiCallable[_member_pb2.GetEnrolmentRequest, _member_pb2.GetEnrolmentResponse]
+    """What became of an enrolment, for whoever holds its key."""
     AddDevice: _grpc.UnaryUnaryMultiCallable[_member_pb2.AddDeviceRequest, _member_pb2.AddDeviceResponse]
     ListDevices: _grpc.UnaryUnaryMultiCallable[_member_pb2.ListDevicesRequest, _member_pb2.ListDevicesResponse]
     RevokeDevice: _grpc.UnaryUnaryMultiCallable[_member_pb2.RevokeDeviceRequest, _member_pb2.RevokeDeviceResponse]
@@ -54,6 +56,8 @@ class MemberServiceAsyncStub(MemberServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Enrol: _aio.UnaryUnaryMultiCallable[_member_pb2.EnrolRequest, _member_pb2.EnrolResponse]  # type: ignore[assignment]
     """Joins the programme with a device key and proof of possessing it."""
+    GetEnrolment: _aio.UnaryUnaryMultiCallable[_member_pb2.GetEnrolmentRequest, _member_pb2.GetEnrolmentResponse]  # type: ignore[assignment]
+    """What became of an enrolment, for whoever holds its key."""
     AddDevice: _aio.UnaryUnaryMultiCallable[_member_pb2.AddDeviceRequest, _member_pb2.AddDeviceResponse]  # type: ignore[assignment]
     ListDevices: _aio.UnaryUnaryMultiCallable[_member_pb2.ListDevicesRequest, _member_pb2.ListDevicesResponse]  # type: ignore[assignment]
     RevokeDevice: _aio.UnaryUnaryMultiCallable[_member_pb2.RevokeDeviceRequest, _member_pb2.RevokeDeviceResponse]  # type: ignore[assignment]
@@ -78,6 +82,14 @@ class MemberServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_member_pb2.EnrolResponse, _abc.Awaitable[_member_pb2.EnrolResponse]]:
         """Joins the programme with a device key and proof of possessing it."""
+
+    @_abc_1.abstractmethod
+    def GetEnrolment(
+        self,
+        request: _member_pb2.GetEnrolmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_member_pb2.GetEnrolmentResponse, _abc.Awaitable[_member_pb2.GetEnrolmentResponse]]:
+        """What became of an enrolment, for whoever holds its key."""
 
     @_abc_1.abstractmethod
     def AddDevice(

@@ -30,7 +30,9 @@ class Brand:
     """A brand: known by its log's origin, `<network>/<participant>`.
 
     `account` is empty while its member has not enrolled there; `enrolment_id` is set before the
-    enrolment is sent, so that a retry after a crash finds the same account.
+    enrolment is sent, so that a retry after a crash finds the same account. While the brand has
+    to decide, `awaits` is what it waits for, approval or payment, and `applied` the account that
+    the member is going to have.
     """
 
     origin: str
@@ -40,6 +42,8 @@ class Brand:
     account: str = ""
     key_id: str = ""
     enrolment_id: str = ""
+    awaits: str = ""
+    applied: str = ""
 
     @property
     def network(self) -> str:

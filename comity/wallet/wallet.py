@@ -24,15 +24,19 @@ from comity.client.log import LogClient
 from comity.client.member import MemberClient
 from comity.client.session import Session, key_name
 from comity.clock import Clock, system_clock
-from comity.errors import ComityError, Malformed, NotFound, Refused, Unavailable
+from comity.errors import ComityError, Malformed, NotEligible, NotFound, Refused, Unavailable
 from comity.keys import Random, SigningKey
 from comity.rpc.channel import Channel
 from comity.v1.common_pb2 import Failure
 from comity.v1.member_pb2 import (
+    ENROLMENT_STATE_AWAITS_APPROVAL,
+    ENROLMENT_STATE_AWAITS_PAYMENT,
+    ENROLMENT_STATE_REFUSED,
     REDEMPTION_STATE_FAILED,
     REDEMPTION_STATE_PENDING,
     REDEMPTION_STATE_UNSPECIFIED,
     Balance,
+    EnrolmentState,
     Redemption,
     Reward,
 )
@@ -46,6 +50,7 @@ from comity.wallet.receipts import Receipt
 from comity.wallet.store import Store
 
 SALT_BYTES = 16
+AWAITS = {ENROLMENT_STATE_AWAITS_APPROVAL: "approval", ENROLMENT_STATE_AWAITS_PAYMENT: "payment"}
 UNDECIDED = (REDEMPTION_STATE_UNSPECIFIED, REDEMPTION_STATE_PENDING)
 
 Connect = Callable[[Server, SigningKey | None], Channel]
@@ -149,8 +154,22 @@ class Wallet:
         self.store.keep_brand(brand, network)
         return brand
 
-    async def enrol(self, brand: Brand, *, name: str = "", email: str = "") -> Brand:
-        """Join the brand's programme with a key of its own; again after that changes nothing."""
+    async def enrol(
+        self,
+        brand: Brand,
+        *,
+        name: str = "",
+        email: str = "",
+        birth_date: str = "",
+        region: str = "",
+        invitation: str = "",
+    ) -> Brand:
+        """Join the brand's programme with a key of its own; again after that changes nothing.
+
+        Where staff of the brand have to decide, `awaits` of the answer says so, and another call
+        asks whether they have. Raises NotEligible if the programme's rules, or they, say no; what
+        is said next time then counts anew.
+        """
         if brand.enrolled:
             return brand
         key = self.store.key_for(brand.origin)
@@ -159,10 +178,40 @@ class Wallet:
                 brand, enrolment_id=f"enr_{self._random(16).hex()}", key_id=key_name(key)
             )
             self.store.keep_brand(brand)
-        answer = await self.guest(brand).enrol(
-            id=brand.enrolment_id, key=key, origin=brand.origin, name=name, email=email
-        )
-        brand = replace(brand, account=answer.account, key_id=answer.key_id or key_name(key))
+        guest, proof = self.guest(brand), {"id": brand.enrolment_id, "origin": brand.origin}
+        if brand.awaits:
+            known = await guest.get_enrolment(key=key, **proof)
+            return self._decided(brand, known.state, known.account, known.reason_code)
+        try:
+            answer = await guest.enrol(
+                key=key,
+                name=name,
+                email=email,
+                birth_date=birth_date,
+                region=region,
+                invitation=invitation,
+                **proof,
+            )
+        except NotEligible:
+            self.store.keep_brand(replace(brand, enrolment_id=""))
+            raise
+        return self._decided(brand, answer.state, answer.account)
+
+    def _decided(
+        self, brand: Brand, state: EnrolmentState.ValueType, account: str, reason: str = ""
+    ) -> Brand:
+        """The brand, with what is known of the member's enrolment there."""
+        brand = replace(brand, awaits=AWAITS.get(state, ""), applied="", account="")
+        if state == ENROLMENT_STATE_REFUSED:
+            self.store.keep_brand(replace(brand, enrolment_id=""))
+            raise NotEligible(
+                f"{brand.participant} has refused the enrolment: {reason}.",
+                metadata={"reason": reason},
+            )
+        if brand.awaits:
+            brand = replace(brand, applied=account)
+        else:
+            brand = replace(brand, account=account)
         self.store.keep_brand(brand)
         return brand
 

@@ -5,9 +5,13 @@ Each checks that its effect stands exactly once, whoever died on the way.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from google.protobuf import json_format
 
@@ -24,7 +28,12 @@ from comity.v1.entry_pb2 import (
     PARTICIPANT_STATUS_SUSPENDED,
 )
 from comity.v1.member_pb2 import RedemptionState
-from comity.v1.operator_pb2 import AdmitParticipantRequest
+from comity.v1.operator_pb2 import (
+    AdmitParticipantRequest,
+    Participant,
+    RotateParticipantKeyRequest,
+)
+from node import rotation
 from tests.e2e.crash_stage import (
     ACCEPTOR,
     CAP_MINOR,
@@ -164,6 +173,55 @@ async def declare(stage: Stage) -> None:
         return bool(found.entries)
 
     await until(declared, what="the node to serve again", patience_s=PATIENCE_S)
+
+
+async def invite(stage: Stage) -> None:
+    """Codes are made once, however often they are asked for."""
+    office = stage.network.office(ISSUER)
+    make = partial(office.create_invitations, id=stage.id("invite"), count=3, valid_days=1)
+    first = await retried(make)
+    assert await retried(make) == first
+    assert len(set(first)) == 3
+
+
+async def tell(stage: Stage) -> None:
+    """An endpoint on this machine is added and told of a purchase, at least once."""
+    heard: list[str] = []
+    async with listening(heard) as url:
+        office, name = stage.network.office(ISSUER), f"crm-{secrets.token_hex(4)}"
+        add = partial(office.add_webhook, name=name, url=url, kinds=["points"])
+        await retried(partial(add, id=stage.id("webhook")))
+        await stage.buy(ISSUER, 70)
+
+        async def told() -> bool:
+            return bool(heard)
+
+        await until(told, what="the endpoint to be told", patience_s=PATIENCE_S)
+        await retried(partial(office.remove_webhook, id=stage.id("unhook"), name=name))
+    assert all(one.startswith(f"{ISSUER}/") for one in heard)
+
+
+@asynccontextmanager
+async def listening(heard: list[str]) -> AsyncIterator[str]:
+    """An HTTP server which takes every message and notes its id."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                fields = dict(
+                    line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:-2]
+                )
+                await reader.readexactly(int(fields["content-length"]))
+                heard.append(fields["webhook-id"])
+                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/loyalty"
+    finally:
+        server.close()
 
 
 # --- scenes: redemptions --------------------------------------------------------------------
@@ -310,6 +368,42 @@ async def settle(stage: Stage) -> None:
 
 
 async def admit(stage: Stage) -> None:
+    await admitted(stage)
+
+
+async def rotate(stage: Stage) -> None:
+    """The issuer's key is exchanged a few entries on, and redemptions go on across it."""
+    home, operator = stage.network.home(ISSUER), stage.network.operator
+    made = rotation.prepare(home, passphrase=None, random=secrets.token_bytes)
+    request = json_format.Parse(made.file.read_text("utf-8"), RotateParticipantKeyRequest())
+    request.last_size = max(made.size, (await _listed(stage, ISSUER)).head_size) + 4
+    first = await retried(lambda: operator.rotate_participant_key(request))
+    while (await _listed(stage, ISSUER)).head_size <= request.last_size + 2:
+        await reward(stage)
+    again = await retried(lambda: operator.rotate_participant_key(request))
+    assert again.rotate.entry == first.rotate.entry, "once, and the same answer"
+    assert (await _listed(stage, ISSUER)).vkey == made.vkey
+
+
+async def revoke(stage: Stage) -> None:
+    """A brand that never came is revoked, once."""
+    home, operator = await admitted(stage), stage.network.operator
+    ask = partial(
+        operator.revoke_participant, id=stage.id("revoke"), participant=home.name, reason="drill"
+    )
+    first = await retried(ask)
+    assert (await retried(ask)).entry == first.entry
+    assert (await _listed(stage, home.name)).revoked
+
+
+async def _listed(stage: Stage, name: str) -> Participant:
+    found = await retried(stage.network.operator.list_participants)
+    (one,) = [each for each in found if each.participant == name]
+    return one
+
+
+async def admitted(stage: Stage) -> Path:
+    """The folder of another brand, which has been admitted."""
     name = f"brand{secrets.token_hex(3)}"
     home = stage.network.folder / name
     peer, public = free_ports(2)
@@ -330,6 +424,7 @@ async def admit(stage: Stage) -> None:
     )
     answer = await retried(lambda: stage.network.operator.admit_participant(request))
     assert answer.certificate
+    return home
 
 
 # --- what scenes look at --------------------------------------------------------------------

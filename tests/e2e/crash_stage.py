@@ -67,6 +67,8 @@ def programme(brand: str, version: int = 1) -> str:
         "earn: {purchase: {on: purchase, rate: {points: 1, per_minor: 1}}}\n"
         "return_window_days: 0\n"
         "backdate_days: 400\n"
+        # At the acceptor a membership is paid for.
+        f"enrolment: {{mode: {'paid' if brand == ACCEPTOR else 'open'}}}\n"
     )
 
 
@@ -237,6 +239,7 @@ async def stage_at(folder: Path) -> AsyncIterator[Stage]:
             for name in (ISSUER, ACCEPTOR):
                 known = await wallet.learn(network.server(name).address, roots_pem=roots)
                 stage.brands[name] = await wallet.enrol(known)
+            await admitted(stage, ACCEPTOR)
             await found_agreement(
                 stage,
                 terms("agr_main", issuer=ISSUER, acceptor=ACCEPTOR),
@@ -254,6 +257,19 @@ async def stage_at(folder: Path) -> AsyncIterator[Stage]:
             await network.manager(ACCEPTOR).put_reward(id="mug", reward=mug)
             await stage.buy(ISSUER, 100_000)
             yield stage
+
+
+async def admitted(stage: Stage, name: str) -> None:
+    """The member pays the fee of a membership, and is a member."""
+    brand = stage.brands[name]
+    assert brand.awaits == "payment"
+    await stage.network.office(name).confirm_payment(
+        id="fee",
+        account=brand.applied,
+        amount=Money(currency=CURRENCY, minor=500),
+        reference="fee-1",
+    )
+    stage.brands[name] = await stage.wallet.enrol(brand)
 
 
 async def found_agreement(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from comity.v1 import clearing_pb2
+from tests.e2e import rpc_office_cases
 from tests.e2e.crash_stage import ACCEPTOR, ISSUER
 from tests.e2e.rpc_cast import PURCHASE
 from tests.e2e.rpc_changes import (
@@ -48,7 +49,10 @@ from tests.e2e.rpc_changes import (
 M, P, C, O = "MemberService", "PeerService", "ClearingService", "OperatorService"  # noqa: E741
 S, L, SHOP = "SessionService", "LogService", "MerchantService"
 
+NO_BRAND = ("NOT_FOUND", "participant")
+
 CASES: Final = (
+    *rpc_office_cases.CASES,
     # Logs and sessions.
     Case(f"{L}/GetTile", "no such tile", put(index=9, level=3), "NOT_FOUND"),
     Case(f"{L}/ProveConsistency", "no such size", put(new_size=10**6), "NOT_FOUND", "new_size"),
@@ -489,6 +493,38 @@ CASES: Final = (
     Case(f"{O}/AdmitParticipant", "no key", put(vkey="x"), "MALFORMED"),
     Case(f"{O}/AdmitParticipant", "another's name", foreign_admission, "MALFORMED"),
     Case(f"{O}/AdmitParticipant", "a log of another network", elsewhere_, "MALFORMED"),
+    Case(f"{O}/RotateParticipantKey", "no such brand", put(participant="cumin"), *NO_BRAND),
+    Case(
+        f"{O}/RotateParticipantKey",
+        "the new key has not signed",
+        put(new_signature=NO_SIGNATURE),
+        "MALFORMED",
+        "new_signature",
+    ),
+    Case(
+        f"{O}/RotateParticipantKey",
+        "the old key has not signed",
+        put(old_signature=NO_SIGNATURE),
+        "MALFORMED",
+        "old_signature",
+    ),
+    Case(
+        f"{O}/RotateParticipantKey",
+        "without the old key, and no last size",
+        put(old_signature=b""),
+        "MALFORMED",
+        "last_size",
+    ),
+    Case(
+        f"{O}/RotateParticipantKey",
+        "so late that it never comes",
+        put(last_size=10**9),
+        "MALFORMED",
+        "last_size",
+    ),
+    Case(f"{O}/RotateParticipantKey", "no key", put(vkey="x"), "MALFORMED"),
+    Case(f"{O}/RevokeParticipant", "no such brand", put(participant="cumin"), *NO_BRAND),
+    Case(f"{O}/RevokeAuditor", "no such key", put(key_id="key_0"), "NOT_FOUND", "key_id"),
     Case(f"{O}/SetStanding", "no such brand", put(participant="cumin"), "NOT_FOUND", "participant"),
     Case(f"{O}/SetCap", "no such brand", put(participant="cumin"), "NOT_FOUND", "participant"),
     Case(f"{O}/SetCap", "below zero", put(net_debit_cap__minor=-1), "MALFORMED", "net_debit_cap"),
@@ -500,7 +536,7 @@ CASES: Final = (
     Case(f"{O}/AdmitAuditor", "no key", put(public_key=bytes(32)), "MALFORMED"),
 )
 
-WITHOUT_CASES: Final = frozenset(
+WITHOUT_CASES: Final = rpc_office_cases.WITHOUT_CASES | frozenset(
     {
         # They ask for a page or for the caller's own, and name nothing that could be wrong.
         *(f"{L}/{name}" for name in ("GetCheckpoint", "ReadEntries")),

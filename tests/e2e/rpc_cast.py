@@ -33,6 +33,16 @@ OFFERED: Final = "agr_offered"
 PURCHASE: Final = "sale-to-refund"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfficeCast:
+    """What requests of managers name."""
+
+    invitation: str
+    """A code at the issuer that nobody has used."""
+    applicants: tuple[str, ...]
+    """Accounts of three at the acceptor who have not paid yet."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Cast:
     """What has happened, for requests to name."""
@@ -51,8 +61,11 @@ class Cast:
     """The key of a till of the acceptor that is to be taken away."""
     stranger: str
     """The account at the issuer of a member who does nothing."""
+    spare: Path
+    """The folder of a brand that was admitted and never started."""
     leaving: str
     """The account of another one, who wants to be forgotten."""
+    office: OfficeCast
     shown: dict[tuple[str, str], Statement] = field(default_factory=dict)
     """Statements by log and kind of entry."""
     pledge_salt: bytes = b""
@@ -124,7 +137,9 @@ async def _cast_in(stage: Stage) -> Cast:
         second_device=second,
         departing=departing,
         stranger=await _newcomer(stage),
+        spare=await crash_scenes.admitted(stage),
         leaving=await _newcomer(stage),
+        office=await _office_in(stage),
     )
     for name in (ISSUER, ACCEPTOR, CLEARING):
         await _collect(cast, name)
@@ -141,12 +156,26 @@ async def an_offer(stage: Stage) -> Offer:
     )
 
 
-async def _newcomer(stage: Stage) -> str:
-    guest = stage.wallet.guest(stage.brands[ISSUER])
+async def _office_in(stage: Stage) -> OfficeCast:
+    """An invitation and two endpoints at the issuer, three applicants at the acceptor."""
+    office = stage.network.office(ISSUER)
+    (code,) = await office.create_invitations(id="first-invitation", valid_days=30)
+    for name in ("mail", "old"):
+        await office.add_webhook(
+            id=f"first-{name}", name=name, url="https://crm.example/", kinds=["nothing"]
+        )
+    return OfficeCast(
+        invitation=code,
+        applicants=tuple([await _newcomer(stage, ACCEPTOR) for _ in range(3)]),
+    )
+
+
+async def _newcomer(stage: Stage, brand: str = ISSUER) -> str:
+    guest = stage.wallet.guest(stage.brands[brand])
     answer = await guest.enrol(
         id=f"enr-{secrets.token_hex(8)}",
         key=SigningKey.generate(secrets.token_bytes),
-        origin=stage.brands[ISSUER].origin,
+        origin=stage.brands[brand].origin,
     )
     return str(answer.account)
 

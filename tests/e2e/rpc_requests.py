@@ -7,8 +7,6 @@ effect when it is first sent; one which carries an id is answered alike when it 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -27,58 +25,28 @@ from comity.v1 import (
     log_pb2,
     member_pb2,
     merchant_pb2,
+    office_pb2,
     operator_pb2,
     peer_pb2,
 )
-from comity.v1.common_pb2 import HeadExchange
 from comity.v1.entry_pb2 import PARTICIPANT_STATUS_ACTIVE
 from comity.v1.merchant_pb2 import Purchase
 from comity.wallet.pending import consent
-from tests.e2e import crash_stage
+from tests.e2e import crash_stage, rpc_office
 from tests.e2e.crash_stage import ACCEPTOR, CLEARING, ISSUER, REWARD
 from tests.e2e.rpc_cast import OFFERED, PURCHASE, TO_END, Cast, an_offer, euro
-
-Build = Callable[[Cast], Awaitable[Message]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A row of the table. `place` and `who` are as in `tests.e2e.rpc_callers`."""
-
-    rpc: str
-    place: str
-    who: str
-    build: Build
-    answer: type[Message]
-
-    @property
-    def name(self) -> str:
-        return self.rpc.rpartition(".")[2]
-
+from tests.e2e.rpc_key_requests import KEY_ROWS
+from tests.e2e.rpc_row import Request, fixed, heads, proof, rows
 
 # --- requests which take some making --------------------------------------------------------
 
 
-def heads() -> HeadExchange:
-    """The least that one organisation can tell another: the time."""
-    return HeadExchange(now_us=system_clock())
-
-
-def _fixed(message: Message | Callable[[Cast], Message]) -> Build:
-    async def build(cast: Cast) -> Message:
-        made = message(cast) if callable(message) else message
-        copy = type(made)()
-        copy.CopyFrom(made)
-        return copy
-
-    return build
-
-
-def _proof(cast: Cast, kind: type[Any], **more: Any) -> Message:
-    key, name = SigningKey.generate(secrets.token_bytes), f"key-{secrets.token_hex(8)}"
-    signature = key.sign(enrol_message(cast.origin(ISSUER), name))
-    made: Message = kind(id=name, public_key=key.public.raw, signature=signature, **more)
-    return made
+def _enrolled(cast: Cast) -> Message:
+    """Proof of a key that was enrolled, under an id that need not be the enrolment's."""
+    signature = cast.key.sign(enrol_message(cast.origin(ISSUER), "enrolled"))
+    return member_pb2.GetEnrolmentRequest(
+        id="enrolled", public_key=cast.key.public.raw, signature=signature
+    )
 
 
 async def _open_session(cast: Cast) -> Message:
@@ -169,83 +137,67 @@ def _reward() -> member_pb2.Reward:
 
 # --- the table ------------------------------------------------------------------------------
 
-Row = tuple[str, str, Build]
-"""The RPC's name, who calls it, and what is sent."""
-
-
-def _rows(service: str, place: str, module: Any, *rows: Row) -> list[Request]:
-    return [
-        Request(
-            rpc=f"comity.v1.{service}/{name}",
-            place=place,
-            who=who,
-            build=build,
-            answer=getattr(module, f"{name}Response"),
-        )
-        for name, who, build in rows
-    ]
-
-
-_LOG = _rows(
+_LOG = rows(
     "LogService",
     f"{ISSUER}/public",
     log_pb2,
-    ("GetCheckpoint", "anonymous", _fixed(log_pb2.GetCheckpointRequest())),
-    ("GetTile", "anonymous", _fixed(log_pb2.GetTileRequest(width=1))),
+    ("GetCheckpoint", "anonymous", fixed(log_pb2.GetCheckpointRequest())),
+    ("GetTile", "anonymous", fixed(log_pb2.GetTileRequest(width=1))),
     (
         "ProveConsistency",
         "anonymous",
-        _fixed(log_pb2.ProveConsistencyRequest(old_size=1, new_size=2)),
+        fixed(log_pb2.ProveConsistencyRequest(old_size=1, new_size=2)),
     ),
-    ("ProveInclusion", "anonymous", _fixed(log_pb2.ProveInclusionRequest(index=1, size=2))),
-    ("ReadEntries", "auditor", _fixed(log_pb2.ReadEntriesRequest(limit=2))),
+    ("ProveInclusion", "anonymous", fixed(log_pb2.ProveInclusionRequest(index=1, size=2))),
+    ("ReadEntries", "auditor", fixed(log_pb2.ReadEntriesRequest(limit=2))),
 )
 
-_SESSION = _rows(
+_SESSION = rows(
     "SessionService",
     f"{ISSUER}/public",
     log_pb2,
     (
         "BeginSession",
         "anonymous",
-        _fixed(lambda cast: log_pb2.BeginSessionRequest(key_id=key_name(cast.key))),
+        fixed(lambda cast: log_pb2.BeginSessionRequest(key_id=key_name(cast.key))),
     ),
     ("OpenSession", "anonymous", _open_session),
 )
 
-_MEMBER = _rows(
+_MEMBER = rows(
     "MemberService",
     f"{ISSUER}/public",
     member_pb2,
     (
         "Enrol",
         "anonymous",
-        _fixed(
-            lambda cast: _proof(
+        fixed(
+            lambda cast: proof(
                 cast,
                 member_pb2.EnrolRequest,
                 profile=member_pb2.Profile(name="Ada", email="ada@example.org"),
             )
         ),
     ),
-    ("AddDevice", "member", _fixed(lambda cast: _proof(cast, member_pb2.AddDeviceRequest))),
-    ("ListDevices", "member", _fixed(member_pb2.ListDevicesRequest())),
+    ("GetEnrolment", "anonymous", fixed(_enrolled)),
+    ("AddDevice", "member", fixed(lambda cast: proof(cast, member_pb2.AddDeviceRequest))),
+    ("ListDevices", "member", fixed(member_pb2.ListDevicesRequest())),
     (
         "RevokeDevice",
         "member",
-        _fixed(
+        fixed(
             lambda cast: member_pb2.RevokeDeviceRequest(
                 id="revoke", key_id=key_name(cast.second_device)
             )
         ),
     ),
-    ("GetBalance", "member", _fixed(member_pb2.GetBalanceRequest())),
-    ("ListLots", "member", _fixed(member_pb2.ListLotsRequest(limit=5))),
-    ("ListActivity", "member", _fixed(member_pb2.ListActivityRequest(limit=5))),
+    ("GetBalance", "member", fixed(member_pb2.GetBalanceRequest())),
+    ("ListLots", "member", fixed(member_pb2.ListLotsRequest(limit=5))),
+    ("ListActivity", "member", fixed(member_pb2.ListActivityRequest(limit=5))),
     (
         "GetIssuerReceipt",
         "member",
-        _fixed(
+        fixed(
             lambda cast: member_pb2.GetIssuerReceiptRequest(
                 redemption_id=cast.redemption.redemption_id
             )
@@ -253,21 +205,21 @@ _MEMBER = _rows(
     ),
 )
 
-_GUEST = _rows(
+_GUEST = rows(
     "MemberService",
     f"{ACCEPTOR}/public",
     member_pb2,
-    ("ListRewards", "anonymous", _fixed(member_pb2.ListRewardsRequest(limit=5))),
+    ("ListRewards", "anonymous", fixed(member_pb2.ListRewardsRequest(limit=5))),
     (
         "GetQuote",
         "anonymous",
-        _fixed(member_pb2.GetQuoteRequest(issuer=ISSUER, reward_id=REWARD, quantity=1)),
+        fixed(member_pb2.GetQuoteRequest(issuer=ISSUER, reward_id=REWARD, quantity=1)),
     ),
     ("Redeem", "anonymous", redeem),
     (
         "GetRedemption",
         "anonymous",
-        _fixed(
+        fixed(
             lambda cast: member_pb2.GetRedemptionRequest(
                 redemption_id=cast.redemption.redemption_id, pickup_key=cast.offer.pickup_key
             )
@@ -275,14 +227,14 @@ _GUEST = _rows(
     ),
 )
 
-_ISSUING = _rows(
+_ISSUING = rows(
     "MerchantService",
     f"{ISSUER}/public",
     merchant_pb2,
     (
         "RecordPurchases",
         "till",
-        _fixed(
+        fixed(
             lambda cast: merchant_pb2.RecordPurchasesRequest(
                 purchases=[
                     Purchase(purchase_id="sale-one", account=cast.account, amount=euro(300)),
@@ -294,7 +246,7 @@ _ISSUING = _rows(
     (
         "RefundPurchase",
         "till",
-        _fixed(
+        fixed(
             merchant_pb2.RefundPurchaseRequest(
                 id="refund", purchase_id=PURCHASE, cumulative=euro(100)
             )
@@ -303,7 +255,7 @@ _ISSUING = _rows(
     (
         "AdjustPoints",
         "manager",
-        _fixed(
+        fixed(
             lambda cast: merchant_pb2.AdjustPointsRequest(
                 id="adjust", account=cast.account, points=5, reason_code="GOODWILL"
             )
@@ -312,7 +264,7 @@ _ISSUING = _rows(
     (
         "LockMember",
         "manager",
-        _fixed(
+        fixed(
             lambda cast: merchant_pb2.LockMemberRequest(
                 id="lock", account=cast.stranger, locked=True
             )
@@ -321,19 +273,19 @@ _ISSUING = _rows(
     (
         "EraseMember",
         "manager",
-        _fixed(lambda cast: merchant_pb2.EraseMemberRequest(id="erase", account=cast.leaving)),
+        fixed(lambda cast: merchant_pb2.EraseMemberRequest(id="erase", account=cast.leaving)),
     ),
-    ("GetTotals", "manager", _fixed(merchant_pb2.GetTotalsRequest())),
+    ("GetTotals", "manager", fixed(merchant_pb2.GetTotalsRequest())),
 )
 
-_ACCEPTING = _rows(
+_ACCEPTING = rows(
     "MerchantService",
     f"{ACCEPTOR}/public",
     merchant_pb2,
     (
         "RecordPartnerPurchase",
         "till",
-        _fixed(
+        fixed(
             lambda cast: merchant_pb2.RecordPartnerPurchaseRequest(
                 purchase_id="partner-sale",
                 issuer=ISSUER,
@@ -345,17 +297,17 @@ _ACCEPTING = _rows(
     (
         "CheckVoucher",
         "till",
-        _fixed(lambda cast: merchant_pb2.CheckVoucherRequest(code=cast.used)),
+        fixed(lambda cast: merchant_pb2.CheckVoucherRequest(code=cast.used)),
     ),
     (
         "UseVoucher",
         "till",
-        _fixed(lambda cast: merchant_pb2.UseVoucherRequest(id="use", code=cast.fresh)),
+        fixed(lambda cast: merchant_pb2.UseVoucherRequest(id="use", code=cast.fresh)),
     ),
     (
         "ReverseRedemption",
         "till",
-        _fixed(
+        fixed(
             lambda cast: merchant_pb2.ReverseRedemptionRequest(
                 id="reverse",
                 redemption_id=cast.redemption.redemption_id,
@@ -366,7 +318,7 @@ _ACCEPTING = _rows(
     (
         "FindRedemption",
         "till",
-        _fixed(
+        fixed(
             lambda cast: merchant_pb2.FindRedemptionRequest(
                 redemption_id=cast.redemption.redemption_id
             )
@@ -375,17 +327,17 @@ _ACCEPTING = _rows(
     (
         "PutReward",
         "manager",
-        _fixed(merchant_pb2.PutRewardRequest(id="put-plate", reward=_reward())),
+        fixed(merchant_pb2.PutRewardRequest(id="put-plate", reward=_reward())),
     ),
     (
         "SetStock",
         "manager",
-        _fixed(merchant_pb2.SetStockRequest(id="more", reward_id=REWARD, change=2)),
+        fixed(merchant_pb2.SetStockRequest(id="more", reward_id=REWARD, change=2)),
     ),
     (
         "AddStaffKey",
         "manager",
-        _fixed(
+        fixed(
             merchant_pb2.AddStaffKeyRequest(
                 id="till-two",
                 role="till",
@@ -397,7 +349,7 @@ _ACCEPTING = _rows(
     (
         "RemoveStaffKey",
         "manager",
-        _fixed(
+        fixed(
             lambda cast: merchant_pb2.RemoveStaffKeyRequest(
                 id="till-old", key_id=key_name(cast.departing)
             )
@@ -406,7 +358,7 @@ _ACCEPTING = _rows(
     (
         "ProposeAgreement",
         "manager",
-        _fixed(
+        fixed(
             lambda _: merchant_pb2.ProposeAgreementRequest(
                 id="propose",
                 terms=crash_stage.terms("agr_proposed", issuer=ACCEPTOR, acceptor=ISSUER),
@@ -416,19 +368,19 @@ _ACCEPTING = _rows(
     (
         "TerminateAgreement",
         "manager",
-        _fixed(merchant_pb2.TerminateAgreementRequest(id="end", agreement_id=TO_END, version=1)),
+        fixed(merchant_pb2.TerminateAgreementRequest(id="end", agreement_id=TO_END, version=1)),
     ),
     (
         "AcceptAgreement",
         "manager",
-        _fixed(merchant_pb2.AcceptAgreementRequest(id="accept", agreement_id=OFFERED, version=1)),
+        fixed(merchant_pb2.AcceptAgreementRequest(id="accept", agreement_id=OFFERED, version=1)),
     ),
-    ("ListBrandAgreements", "manager", _fixed(merchant_pb2.ListBrandAgreementsRequest())),
-    ("ListRedemptions", "manager", _fixed(merchant_pb2.ListRedemptionsRequest(limit=5))),
-    ("GetWindowStatement", "manager", _fixed(merchant_pb2.GetWindowStatementRequest(window=1))),
+    ("ListBrandAgreements", "manager", fixed(merchant_pb2.ListBrandAgreementsRequest())),
+    ("ListRedemptions", "manager", fixed(merchant_pb2.ListRedemptionsRequest(limit=5))),
+    ("GetWindowStatement", "manager", fixed(merchant_pb2.GetWindowStatementRequest(window=1))),
 )
 
-_PEER = _rows(
+_PEER = rows(
     "PeerService",
     f"{ISSUER}/peer",
     peer_pb2,
@@ -436,7 +388,7 @@ _PEER = _rows(
     (
         "DeliverPledges",
         "brand",
-        _fixed(
+        fixed(
             lambda cast: peer_pb2.DeliverPledgesRequest(
                 heads=heads(),
                 pledges=[
@@ -452,7 +404,7 @@ _PEER = _rows(
     (
         "OfferAgreement",
         "brand",
-        _fixed(
+        fixed(
             lambda cast: peer_pb2.OfferAgreementRequest(
                 heads=heads(), statement=cast.shown[ACCEPTOR, "accept"]
             )
@@ -461,22 +413,22 @@ _PEER = _rows(
     (
         "ExchangeHeads",
         "brand",
-        _fixed(lambda _: peer_pb2.ExchangeHeadsRequest(heads=heads())),
+        fixed(lambda _: peer_pb2.ExchangeHeadsRequest(heads=heads())),
     ),
-    ("ReadBook", "clearing", _fixed(peer_pb2.ReadBookRequest(from_seq=1, limit=5, block=2))),
-    ("ReadMirror", "clearing", _fixed(peer_pb2.ReadMirrorRequest(limit=5))),
+    ("ReadBook", "clearing", fixed(peer_pb2.ReadBookRequest(from_seq=1, limit=5, block=2))),
+    ("ReadMirror", "clearing", fixed(peer_pb2.ReadMirrorRequest(limit=5))),
 )
 
 _CLEARING = [
-    *_rows(
+    *rows(
         "ClearingService",
         f"{CLEARING}/peer",
         clearing_pb2,
-        ("Claim", ACCEPTOR, _fixed(_claim)),
+        ("Claim", ACCEPTOR, fixed(_claim)),
         (
             "Report",
             ACCEPTOR,
-            _fixed(
+            fixed(
                 lambda cast: clearing_pb2.ReportRequest(
                     heads=heads(), deliveries=[cast.statement(2)]
                 )
@@ -485,7 +437,7 @@ _CLEARING = [
         (
             "Resolve",
             ACCEPTOR,
-            _fixed(
+            fixed(
                 lambda cast: clearing_pb2.ResolveRequest(
                     heads=heads(),
                     keys=[
@@ -501,12 +453,12 @@ _CLEARING = [
         (
             "Follow",
             ACCEPTOR,
-            _fixed(lambda _: clearing_pb2.FollowRequest(heads=heads(), limit=3, wait_ms=1)),
+            fixed(lambda _: clearing_pb2.FollowRequest(heads=heads(), limit=3, wait_ms=1)),
         ),
         (
             "RegisterAgreement",
             ACCEPTOR,
-            _fixed(
+            fixed(
                 lambda cast: clearing_pb2.RegisterAgreementRequest(
                     heads=heads(),
                     propose=cast.shown[ISSUER, "propose"],
@@ -514,29 +466,29 @@ _CLEARING = [
                 )
             ),
         ),
-        ("Pulse", ACCEPTOR, _fixed(lambda _: clearing_pb2.PulseRequest(heads=heads()))),
+        ("Pulse", ACCEPTOR, fixed(lambda _: clearing_pb2.PulseRequest(heads=heads()))),
         (
             "Acknowledge",
             ACCEPTOR,
-            _fixed(
+            fixed(
                 lambda cast: clearing_pb2.AcknowledgeRequest(
                     heads=heads(), statement=cast.shown[ACCEPTOR, "ack"]
                 )
             ),
         ),
-        ("ReadWindow", ACCEPTOR, _fixed(clearing_pb2.ReadWindowRequest(window=1))),
+        ("ReadWindow", ACCEPTOR, fixed(clearing_pb2.ReadWindowRequest(window=1))),
     )
 ]
 
-_OPERATOR = _rows(
+_OPERATOR = rows(
     "OperatorService",
     f"{CLEARING}/peer",
     operator_pb2,
-    ("AdmitParticipant", "operator", _fixed(_admission)),
+    ("AdmitParticipant", "operator", fixed(_admission)),
     (
         "SetStanding",
         "operator",
-        _fixed(
+        fixed(
             operator_pb2.SetStandingRequest(
                 id="standing",
                 participant=ISSUER,
@@ -548,14 +500,14 @@ _OPERATOR = _rows(
     (
         "SetCap",
         "operator",
-        _fixed(
+        fixed(
             operator_pb2.SetCapRequest(
                 id="cap", participant=ISSUER, net_debit_cap=euro(crash_stage.CAP_MINOR)
             )
         ),
     ),
-    ("ListParticipants", "operator", _fixed(operator_pb2.ListParticipantsRequest())),
-    ("ListAgreements", "operator", _fixed(operator_pb2.ListAgreementsRequest())),
+    ("ListParticipants", "operator", fixed(operator_pb2.ListParticipantsRequest())),
+    ("ListAgreements", "operator", fixed(operator_pb2.ListAgreementsRequest())),
     (
         "CloseWindow",
         "operator",
@@ -566,25 +518,20 @@ _OPERATOR = _rows(
         "operator",
         partial(_window, kind=operator_pb2.SettleWindowRequest, closed=True),
     ),
-    ("ListWindows", "operator", _fixed(operator_pb2.ListWindowsRequest(limit=5))),
-    ("ReconcileWindow", "operator", _fixed(operator_pb2.ReconcileWindowRequest(window=1))),
+    ("ListWindows", "operator", fixed(operator_pb2.ListWindowsRequest(limit=5))),
+    ("ReconcileWindow", "operator", fixed(operator_pb2.ReconcileWindowRequest(window=1))),
     (
         "ReadParticipantWindow",
         "operator",
-        _fixed(operator_pb2.ReadParticipantWindowRequest(window=1, participant=ISSUER)),
+        fixed(operator_pb2.ReadParticipantWindowRequest(window=1, participant=ISSUER)),
     ),
-    ("ListDecisions", "operator", _fixed(operator_pb2.ListDecisionsRequest(limit=5))),
-    (
-        "AdmitAuditor",
-        "operator",
-        _fixed(
-            operator_pb2.AdmitAuditorRequest(
-                id="auditor-two",
-                auditor="auditor-two",
-                public_key=SigningKey.generate(secrets.token_bytes).public.raw,
-            )
-        ),
-    ),
+    ("ListDecisions", "operator", fixed(operator_pb2.ListDecisionsRequest(limit=5))),
+    *KEY_ROWS,
+)
+
+_OFFICE = (
+    *rows("OfficeService", f"{ISSUER}/public", office_pb2, *rpc_office.AT_ISSUER),
+    *rows("OfficeService", f"{ACCEPTOR}/public", office_pb2, *rpc_office.AT_ACCEPTOR),
 )
 
 REQUESTS: Final[tuple[Request, ...]] = (
@@ -594,6 +541,7 @@ REQUESTS: Final[tuple[Request, ...]] = (
     *_GUEST,
     *_ISSUING,
     *_ACCEPTING,
+    *_OFFICE,
     *_PEER,
     *_CLEARING,
     *_OPERATOR,

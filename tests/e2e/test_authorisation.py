@@ -30,7 +30,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SERVED: Final = {
     "peer at a brand": ("PeerService", "LogService"),
-    "public at a brand": ("MemberService", "MerchantService", "LogService", "SessionService"),
+    "public at a brand": (
+        "MemberService",
+        "MerchantService",
+        "OfficeService",
+        "LogService",
+        "SessionService",
+    ),
     "peer at clearing": ("ClearingService", "OperatorService", "LogService"),
     "public at clearing": ("LogService", "SessionService"),
 }

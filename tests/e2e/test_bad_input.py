@@ -30,7 +30,8 @@ from tests.e2e.rpc_changes import (
     Case,
 )
 from tests.e2e.rpc_mutations import garbage, mutations
-from tests.e2e.rpc_requests import REQUESTS, Request, heads
+from tests.e2e.rpc_requests import REQUESTS
+from tests.e2e.rpc_row import Request, heads
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

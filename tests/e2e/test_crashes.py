@@ -39,6 +39,8 @@ MATRIX: Final[tuple[tuple[str, Step, Scene], ...]] = (
     (ISSUER, Step.LOCK, scenes.lock),
     (ISSUER, Step.ERASE, scenes.erase),
     (ISSUER, Step.PROGRAMME, scenes.declare),
+    (ISSUER, Step.INVITE, scenes.invite),
+    (ISSUER, Step.WEBHOOK, scenes.tell),
     (ACCEPTOR, Step.STOCK, scenes.stock),
     # The two roles of a redemption.
     (ACCEPTOR, Step.RESERVE, scenes.reward),
@@ -72,6 +74,9 @@ MATRIX: Final[tuple[tuple[str, Step, Scene], ...]] = (
     (CLEARING, Step.CLOSE, scenes.settle),
     (CLEARING, Step.SETTLE, scenes.settle),
     (CLEARING, Step.ACKNOWLEDGE, scenes.settle),
+    (CLEARING, Step.ROTATE, scenes.rotate),
+    (ISSUER, Step.MIRROR, scenes.rotate),
+    (CLEARING, Step.REVOKE, scenes.revoke),
     (CLEARING, Step.STATUS, scenes.suspend),
     (CLEARING, Step.CAP, scenes.cap),
 )

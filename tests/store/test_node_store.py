@@ -11,7 +11,7 @@ from comity.ledger.entries import canonical
 from comity.ledger.migrate import create_or_upgrade, describe, ledger_first
 from comity.v1 import member_pb2
 from comity.verify.database import database
-from node import redemption_tables, tables
+from node import operation_tables, redemption_tables, tables
 from node.commands import AddDevice, EraseMember, PutReward, RecordPurchase, SetStock
 from node.init import MIGRATIONS
 from node.members import key_name
@@ -122,6 +122,7 @@ def test_a_refused_command_leaves_no_trace_in_a_batch(engine: Engine) -> None:
 
 def test_the_migrations_make_the_schema_that_the_code_declares(engine: Engine) -> None:
     assert redemption_tables.REDEMPTION_TABLES
+    assert operation_tables.OPERATION_TABLES
     assert ledger_first(tables.metadata) == []
     create_or_upgrade(engine, tables.metadata, MIGRATIONS)
     with engine.connect() as connection:

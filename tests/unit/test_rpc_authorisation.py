@@ -8,9 +8,17 @@ from google.protobuf.descriptor import ServiceDescriptor
 from comity.errors import Forbidden, Unauthenticated
 from comity.rpc.authorisation import permissions, read_permissions
 from comity.rpc.caller import Caller, CallerKind
-from comity.v1 import clearing_pb2, log_pb2, member_pb2, merchant_pb2, operator_pb2, peer_pb2
+from comity.v1 import (
+    clearing_pb2,
+    log_pb2,
+    member_pb2,
+    merchant_pb2,
+    office_pb2,
+    operator_pb2,
+    peer_pb2,
+)
 
-FILES = (clearing_pb2, log_pb2, member_pb2, merchant_pb2, operator_pb2, peer_pb2)
+FILES = (clearing_pb2, log_pb2, member_pb2, merchant_pb2, office_pb2, operator_pb2, peer_pb2)
 SERVICES: list[ServiceDescriptor] = [
     service for file in FILES for service in file.DESCRIPTOR.services_by_name.values()
 ]
