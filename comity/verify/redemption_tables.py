@@ -15,7 +15,8 @@ from google.protobuf.message import DecodeError
 
 from comity.errors import BadStatement
 from comity.ledger import entries
-from comity.log.merkle import leaf_hash
+from comity.log.checkpoint import read_checkpoint
+from comity.log.merkle import leaf_hash, verify_inclusion
 from comity.terms import mandates, quotes
 from comity.v1 import clearing_pb2, common_pb2, entry_pb2
 from comity.verify.comparison import Comparison, Key, Values, Written
@@ -99,16 +100,33 @@ def _wrong_delivery(row: _Row, entry: Written | None) -> str:
         or body.reward != quotes.read(row.quote).reward
     ):
         return "has another quote than its DELIVERY"
-    proof = clearing_pb2.Decided.FromString(row.decision).decision
-    if (proof.index, leaf_hash(proof.entry)) != (body.decision.index, body.decision.leaf_hash):
+    kept = clearing_pb2.Decided.FromString(row.decision)
+    if _shown(kept.decision) != (body.decision.index, body.decision.leaf_hash):
         return "has another decision than its DELIVERY"
+    decision = entry_pb2.Entry.FromString(kept.decision.entry).decision
+    entries.check_decision_opening(decision, kept.opening)
     if body.voucher and not _opens(body.voucher, row.vouchers.split(" "), row.voucher_salt):
         return "has other vouchers than its DELIVERY commits to"
+    if body.voucher and len(row.vouchers.split(" ")) != row.quantity:
+        return f"is of {row.quantity} pieces, and its DELIVERY of others"
     accounts = {leg.account for leg in entry.opening.legs if leg.account}
     lots = {leg.lot for leg in entry.opening.legs if leg.lot}
     if (accounts and accounts != {row.destination}) or (row.lot and row.lot not in lots):
         return "went to another account or lot in the log"
     return ""
+
+
+def _shown(statement: common_pb2.Statement) -> tuple[int, bytes]:
+    """Index and leaf of a statement kept as proof. BadStatement unless it leads to its head."""
+    leaf, head = leaf_hash(statement.entry), read_checkpoint(statement.checkpoint)
+    verify_inclusion(
+        leaf=leaf,
+        index=statement.index,
+        size=head.size,
+        proof=tuple(statement.hashes),
+        root=head.root,
+    )
+    return statement.index, leaf
 
 
 def _opens(sealed: bytes, codes: Sequence[str], salt: bytes) -> bool:
@@ -134,12 +152,12 @@ def _wrong_end(row: _Row, mirror: Mirror, told: Mapping[str, int]) -> str:
         return ""
     decided = mirror.decisions.get((row.issuer, row.redemption_id), [])
     if row.decision and decided:
-        proof = clearing_pb2.Decided.FromString(row.decision).decision
-        if (proof.index, leaf_hash(proof.entry)) not in [(one.index, one.leaf) for one in decided]:
+        kept = clearing_pb2.Decided.FromString(row.decision)
+        if _shown(kept.decision) not in [(one.index, one.leaf) for one in decided]:
             return "has a decision that is not in clearing's log"
     if row.hold and decided:
-        held = common_pb2.Statement.FromString(row.hold)
-        if leaf_hash(held.entry) != decided[0].body.cites.leaf_hash:
+        _, held = _shown(common_pb2.Statement.FromString(row.hold))
+        if held != decided[0].body.cites.leaf_hash:
             return "has another hold than clearing's decision cites"
     aborted = mirror.of(row.issuer, row.redemption_id, ABORTED)
     if (row.state == "FAILED" and decided and not aborted) or (
