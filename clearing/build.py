@@ -25,6 +25,7 @@ from clearing.rules import Rules
 from clearing.service import ClearingService
 from clearing.store import ClearingStore
 from clearing.sweep import Sweep
+from clearing.tally import Tally
 from comity.clock import Clock
 from comity.errors import Unauthenticated
 from comity.keys import Random
@@ -134,6 +135,7 @@ def build(config: operator_pb2.NetworkConfig, rules: Rules, world: Surroundings)
     )
     world.metrics.depth("ledger", lambda: queue.waiting)
     world.metrics.positions(store.running)
+    world.metrics.decisions(Tally(store, start=ledger.head().size))
     liveness = Liveness(
         heads=heads,
         roster=roster,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Engine, Select, Table, and_, or_, select
+from sqlalchemy import Engine, Select, Table, and_, func, or_, select
 
 from clearing import tables
 from clearing.record import Key
@@ -55,6 +55,20 @@ class ClearingStore:
         return found[0] if found else None
 
     # --- decisions --------------------------------------------------------------------
+
+    def decided_since(self, index: int) -> tuple[list[tuple[int, int, int]], int]:
+        """How many decisions stand from this entry on, by outcome and kind, and which entry is
+        next."""
+        at = tables.decisions.c
+        query = (
+            select(at.outcome, at.kind, func.count(), func.max(at.entry_index))
+            .where(at.ledger == self._ledger, at.entry_index >= index)
+            .group_by(at.outcome, at.kind)
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        found = [(outcome, kind, count) for outcome, kind, count, _ in rows]
+        return found, max((last + 1 for *_, last in rows), default=index)
 
     def decisions_on(self, keys: Sequence[Key]) -> dict[Key, list[Row]]:
         """All decisions on these redemptions, oldest first."""

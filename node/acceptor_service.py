@@ -33,6 +33,7 @@ from node.redemption_tables import agreements, holds, pledges, redemptions, retu
 from node.redemptions import Reserve, State
 from node.returns import TakeBack
 from node.settlement import own_window, statement_of
+from node.store import read_cursor
 from node.tables import rewards
 
 WAIT_S: Final = 8.0
@@ -399,12 +400,10 @@ class RedemptionDesk:
         table = redemptions
         where = [table.c.ledger == self._store.ledger]
         if cursor:
-            at_us, _, name = cursor.partition("/")
-            if not at_us.isdigit():
-                raise Malformed("The cursor is not one of ours; start from the first page.")
+            at_us, name = read_cursor(cursor)
             where.append(
-                (table.c.reserved_at_us < int(at_us))
-                | ((table.c.reserved_at_us == int(at_us)) & (table.c.redemption_id < name))
+                (table.c.reserved_at_us < at_us)
+                | ((table.c.reserved_at_us == at_us) & (table.c.redemption_id < name))
             )
         query = (
             select(table)

@@ -6,9 +6,10 @@ sweep has written it down yet.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, func, or_, select
 
@@ -24,6 +25,8 @@ from node.vouchers import voucher_message
 
 PAGE_LIMIT = 100
 """Items in a page when the request does not say."""
+
+_NUMBER: Final = re.compile("[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class NodeStore:
         table, size = tables.lots, limit or PAGE_LIMIT
         where = [table.c.account == account, table.c.open == 1]
         if cursor:
-            earned_at, lot = _cursor(cursor)
+            earned_at, lot = read_cursor(cursor)
             where.append(
                 or_(
                     table.c.earned_at_us > earned_at,
@@ -279,11 +282,12 @@ def _activity(row: Mapping[str, Any]) -> member_pb2.Activity:
 
 
 def _number(cursor: str) -> int:
-    if not cursor.isascii() or not cursor.isdigit():
+    if not _NUMBER.fullmatch(cursor):
         raise Malformed("The cursor is not one of ours; start from the first page.", field="cursor")
     return int(cursor)
 
 
-def _cursor(cursor: str) -> tuple[int, str]:
+def read_cursor(cursor: str) -> tuple[int, str]:
+    """The two parts of a cursor `number/name`. Raises Malformed."""
     number, _, name = cursor.partition("/")
     return _number(number), name

@@ -7,14 +7,14 @@ so that it costs nothing in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from comity.clock import SECOND
@@ -25,6 +25,9 @@ _SIZES = tuple(float(1 << power) for power in range(13))
 
 Position = tuple[str, str, int]
 """Participant, currency, minor units."""
+
+Decisions = Mapping[tuple[str, str], int]
+"""How many, by outcome and kind of redemption."""
 
 
 class Metrics:
@@ -103,6 +106,10 @@ class Metrics:
         """`read` tells the running positions; asked when the page is read."""
         self.registry.register(_Positions(read))
 
+    def decisions(self, read: Callable[[], Decisions]) -> None:
+        """`read` tells what clearing has decided so far; asked when the page is read."""
+        self.registry.register(_Decided(read))
+
     def batches(self, queue: str) -> Callable[[int], None]:
         """`batch` for one queue."""
         return partial(self.batch, queue)
@@ -128,6 +135,29 @@ class _Positions(Collector):
             "comity_position_minor",
             "Obligations not yet settled, in minor units; below zero is owed.",
             labels=("participant", "currency"),
+        )
+
+
+class _Decided(Collector):
+    """Decisions at clearing, from its table."""
+
+    def __init__(self, read: Callable[[], Decisions]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[CounterMetricFamily]:
+        return [self._family()]
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = self._family()
+        for (outcome, kind), count in sorted(self._read().items()):
+            family.add_metric((outcome, kind), count)
+        yield family
+
+    def _family(self) -> CounterMetricFamily:
+        return CounterMetricFamily(
+            "comity_decisions",
+            "Decisions since clearing started, by outcome and by kind of redemption.",
+            labels=("outcome", "kind"),
         )
 
 

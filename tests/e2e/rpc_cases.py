@@ -345,7 +345,11 @@ CASES: Final = (
         "NOT_FOUND",
         "agreement_id",
     ),
-    Case(f"{SHOP}/ListRedemptions", "no cursor of ours", put(cursor="zzz"), "MALFORMED"),
+    Case(f"{SHOP}/ListRedemptions", "no cursor of ours", put(cursor="zzz"), "MALFORMED", "cursor"),
+    Case(f"{SHOP}/ListRedemptions", "no digit", put(cursor="²/rdm_"), "MALFORMED", "cursor"),
+    Case(f"{SHOP}/ListRedemptions", "no time", put(cursor="9" * 60), "MALFORMED", "cursor"),
+    Case(f"{M}/ListLots", "no time", put(cursor="9" * 60), "MALFORMED", "cursor"),
+    Case(f"{M}/ListActivity", "no index", put(cursor="9" * 60), "MALFORMED", "cursor"),
     Case(f"{SHOP}/GetWindowStatement", "no such window", put(window=999), "NOT_FOUND", "window"),
     # Brands.
     Case(f"{P}/PlaceHolds", "expired quote", expired_hold, "QUOTE_EXPIRED"),

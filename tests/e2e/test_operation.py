@@ -110,6 +110,7 @@ async def test_the_metrics_page_tells_batches_queues_redemptions_and_positions(
     assert number(clearing, f'comity_position_minor{{currency="{CURRENCY}",{of(ISSUER)}}}') < 0
     assert number(clearing, f'comity_position_minor{{currency="{CURRENCY}",{of(ACCEPTOR)}}}') > 0
     assert number(clearing, 'comity_batch_items_count{queue="ledger"}') >= 1
+    assert number(clearing, 'comity_decisions_total{kind="reward",outcome="committed"}') == 1
 
 
 def of(participant: str) -> str:

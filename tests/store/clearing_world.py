@@ -199,6 +199,7 @@ class World:
                 signer=self.signer,
                 now_us=self.clock(),
             )
+        self.metrics = Metrics()
         self.clearing = self.start()
         self.operator = stub(
             OperatorServiceStub,
@@ -231,12 +232,13 @@ class World:
                 read=inline,
                 peers=lambda name: self.channels[name],
                 log=get_logger(),
-                metrics=Metrics(),
+                metrics=self.metrics,
             ),
         )
 
     def restart(self) -> None:
         """Start clearing again on the same database."""
+        self.metrics = Metrics()
         self.clearing = self.start()
         self.operator = stub(
             OperatorServiceStub,

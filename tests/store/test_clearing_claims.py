@@ -298,3 +298,32 @@ async def test_the_operator_signs_nothing_after_a_start_until_a_brand_is_heard(
         await world.close(1)
     await world.pulse(world.brands["fuel"])
     await world.close(1)
+
+
+# --- counted ----------------------------------------------------------------------------------
+
+
+async def test_each_decision_is_counted_once_by_outcome_and_kind(world: World) -> None:
+    grocery, fuel = world.brands["grocery"], world.brands["fuel"]
+    claim = world.hold_claim(world.purchase("first"), issuer=grocery)
+    await world.claim(fuel, claim, claim)
+    await world.one(fuel, claim)
+    await world.pulse(grocery)
+    assert counted(world) == {("committed", "reward"): 1}
+    second = await world.commit("second")
+    returning = world.giving_back(fuel, second, cumulative=40, delivery=world.deliver(fuel, second))
+    await world.one(fuel, returning)
+    assert counted(world) == {("committed", "reward"): 2, ("reversed", "reward"): 1}
+    assert counted(world) == {("committed", "reward"): 2, ("reversed", "reward"): 1}
+    world.restart()
+    assert counted(world) == {}, "since the process started"
+
+
+def counted(world: World) -> dict[tuple[str, str], int]:
+    """The metrics page's decisions."""
+    return {
+        (sample.labels["outcome"], sample.labels["kind"]): int(sample.value)
+        for family in world.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "comity_decisions_total"
+    }
