@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from comity import keys
-from comity.errors import Malformed
+from comity.errors import Malformed, NotFound
 from comity.keys import PublicKey, Random, SigningKey
 from comity.ledger.signer import LogSigner
 from comity.log.history import KeyHistory
@@ -46,9 +47,11 @@ class LogKeys:
 
     def find(self, public: PublicKey) -> SigningKey | None:
         """The private key of a public one, if its file is here."""
-        for path in self._files():
-            if keys.look_at(path)[0] == public:
-                return self._load(path.name)
+        # Twice, for a file that is renamed while the first look goes past it.
+        for path in (*self._files(), *self._files()):
+            with suppress(NotFound):
+                if keys.look_at(path)[0] == public:
+                    return self._load(path.name)
         return None
 
     def holds(self, public: PublicKey) -> bool:
@@ -70,11 +73,11 @@ class LogKeys:
         following, current = self._folder / NEXT, self._folder / CURRENT
         if not following.exists() or keys.look_at(following)[0] != history.keys[-1].public:
             return
-        if current.exists():
-            retired = self._folder / f"log.{keys.look_at(current)[0].key_id}.key"
-            if not retired.exists():
-                os.link(current, retired)
-        os.replace(following, current)
+        # Whoever else does the same at this moment leads to the same names.
+        with suppress(FileExistsError, FileNotFoundError, NotFound):
+            os.link(current, self._folder / f"log.{keys.look_at(current)[0].key_id}.key")
+        with suppress(FileNotFoundError):
+            os.replace(following, current)
         keys.sync_directory(self._folder)
 
     def _files(self) -> Iterator[Path]:

@@ -97,6 +97,13 @@ class KeyHistory:
                 metadata={"last_size": str(self.last_size)},
             )
 
+    def extends(self, known: KeyHistory) -> bool:
+        """Whether this is `known` with nothing changed but that its key may have been exchanged."""
+        count = len(known.retired)
+        if self == known or self.retired[:count] != known.retired:
+            return self == known
+        return len(self.retired) > count and self.retired[count].verifier == known.current
+
     def completed_by(self, told: KeyHistory) -> KeyHistory:
         """The fuller history which somebody else tells, if the log's newest key is the same one:
         a head under that key covers all that was signed before it."""

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 
 from comity.errors import BadStatement, Malformed
 from comity.log.checkpoint import open_checkpoint
-from comity.log.note import VerifierKey
+from comity.log.history import KeyHistory
 from comity.v1.log_pb2 import GetCheckpointResponse
 from comity.v1.operator_pb2 import NetworkConfig
 
@@ -66,11 +66,10 @@ def introduced(
     network, _, participant = answer.origin.rpartition("/")
     if not network or not participant:
         raise BadStatement(f"{address} names its log {answer.origin!r}, which no brand is.")
+    keys = KeyHistory.parse(answer.keys or answer.vkey)
     if answer.checkpoint:
-        open_checkpoint(
-            answer.checkpoint, origin=answer.origin, verifier=VerifierKey.parse(answer.vkey)
-        )
-    brand = Brand(origin=answer.origin, vkey=answer.vkey, address=address, server_name=server_name)
+        open_checkpoint(answer.checkpoint, origin=answer.origin, verifier=keys)
+    brand = Brand(origin=answer.origin, vkey=str(keys), address=address, server_name=server_name)
     config = NetworkConfig()
     if answer.network.lstrip().startswith("{"):
         try:

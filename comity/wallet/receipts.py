@@ -86,7 +86,9 @@ def save(
     return load(folder)
 
 
-def update(receipt: Receipt, redemption: Redemption, now_us: int) -> Receipt:
+def update(
+    receipt: Receipt, redemption: Redemption, *, keys: Mapping[str, str], now_us: int
+) -> Receipt:
     """The receipt after something more became of the redemption, a reversal for example."""
     names = list(receipt.summary["statements"])
     if redemption.receipt and tuple(redemption.receipt) != receipt.statements:
@@ -96,6 +98,7 @@ def update(receipt: Receipt, redemption: Redemption, now_us: int) -> Receipt:
         "state": STATES[redemption.state],
         "reversed_points": redemption.reversed_points,
         "statements": names,
+        "keys": {**receipt.summary.get("keys", {}), **keys},
         "recorded_at": rfc3339(now_us),
     }
     files.write_json(receipt.folder / "receipt.json", content)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,8 +25,19 @@ from comity.client.log import LogClient
 from comity.client.member import MemberClient
 from comity.client.session import Session, key_name
 from comity.clock import Clock, system_clock
-from comity.errors import ComityError, Malformed, NotEligible, NotFound, Refused, Unavailable
+from comity.errors import (
+    ComityError,
+    Malformed,
+    NotEligible,
+    NotFound,
+    Refused,
+    Unavailable,
+    UnknownKey,
+)
 from comity.keys import Random, SigningKey
+from comity.ledger import statements
+from comity.log.checkpoint import open_checkpoint, read_checkpoint
+from comity.log.history import KeyHistory
 from comity.rpc.channel import Channel
 from comity.v1.common_pb2 import Failure
 from comity.v1.member_pb2 import (
@@ -145,14 +157,31 @@ class Wallet:
         )
         for known in self.store.brands():
             if known.origin == brand.origin:
-                if known.vkey != brand.vkey:
+                if not KeyHistory.parse(brand.vkey).extends(KeyHistory.parse(known.vkey)):
                     raise Malformed(
                         f"{brand.origin} now shows another log key than the wallet knows; ask the "
                         "network's operator whether it was rotated, and do not redeem until then."
                     )
-                brand = replace(known, address=address, server_name=server_name)
+                brand = replace(known, vkey=brand.vkey, address=address, server_name=server_name)
         self.store.keep_brand(brand, network)
         return brand
+
+    async def _follow_keys(self, redemption: Redemption) -> None:
+        """Where a receipt is signed by a key that the wallet does not know, ask the brand for the
+        keys of its log: an exchanged one is known from then on, beside the one before."""
+        for text in redemption.receipt:
+            with suppress(ComityError):
+                note = statements.from_tlog_proof(text).checkpoint
+                brand = self.store.brand(read_checkpoint(note).origin)
+                try:
+                    open_checkpoint(
+                        note, origin=brand.origin, verifier=KeyHistory.parse(brand.vkey)
+                    )
+                except UnknownKey:
+                    roots_pem = self.store.networks()[brand.network].roots_pem
+                    await self.learn(
+                        brand.address, roots_pem=roots_pem, server_name=brand.server_name
+                    )
 
     async def enrol(
         self,
@@ -344,6 +373,7 @@ class Wallet:
             redemption = found
         if redemption.state in UNDECIDED:
             return Outcome(redemption=redemption, receipt=None)
+        await self._follow_keys(redemption)
         return Outcome(redemption=redemption, receipt=self._finish(pending, redemption))
 
     async def _taken_up(self, client: MemberClient, pending: Pending) -> Redemption | None:
@@ -377,8 +407,11 @@ class Wallet:
         redemption = await client.get_redemption(
             receipt.redemption_id, pickup_key=receipt.pickup_key
         )
+        await self._follow_keys(redemption)
+        keys = self.store.verifier_keys(receipt.summary["issuer"], receipt.summary["acceptor"])
         return Outcome(
-            redemption=redemption, receipt=receipts.update(receipt, redemption, self._clock())
+            redemption=redemption,
+            receipt=receipts.update(receipt, redemption, keys=keys, now_us=self._clock()),
         )
 
     # Connections.

@@ -53,6 +53,7 @@ class Brand:
     def __init__(self, name: str, network: str = "town.example") -> None:
         self.network, self.name = network, name
         self.vkey = str(VerifierKey.of(f"{network}/{name}", key_of(name).public))
+        self.keys = ""
         self.clearing = str(VerifierKey.of(f"{network}/clearing", key_of("clearing").public))
         self.enrolled: list[member_pb2.EnrolRequest] = []
         self.redeemed: list[bytes] = []
@@ -64,7 +65,9 @@ class Brand:
     def GetCheckpoint(self, _: log_pb2.GetCheckpointRequest) -> log_pb2.GetCheckpointResponse:  # noqa: N802
         config = f'{{"network": "{self.network}", "clearingVkey": "{self.clearing}"}}'
         origin = f"{self.network}/{self.name}"
-        return log_pb2.GetCheckpointResponse(origin=origin, vkey=self.vkey, network=config)
+        return log_pb2.GetCheckpointResponse(
+            origin=origin, vkey=self.vkey, network=config, keys=self.keys
+        )
 
     def Enrol(self, request: member_pb2.EnrolRequest) -> member_pb2.EnrolResponse:  # noqa: N802
         self.enrolled.append(request)
@@ -248,6 +251,19 @@ async def test_a_brand_which_changes_its_log_key_is_noticed(member: Member) -> N
     member.brands["fuel"].vkey = str(other)
     with pytest.raises(Malformed, match="another log key"):
         await member.wallet.learn("fuel:1")
+
+
+async def test_a_key_that_was_exchanged_is_known_beside_the_one_before(member: Member) -> None:
+    fuel = member.brands["fuel"]
+    new = str(VerifierKey.of("town.example/fuel", key_of("fuel, the next").public))
+    first, fuel.vkey, fuel.keys = fuel.vkey, new, f"7 {fuel.vkey} {new}"
+    member.wallet.store.verifier_keys("town.example/fuel")
+    assert (await member.wallet.learn("fuel:1")).vkey == fuel.keys
+    assert member.wallet.store.brand("fuel").vkey == fuel.keys
+    for lie in (first, f"8 {first} {new}", new):
+        fuel.vkey, fuel.keys = lie.rpartition(" ")[2], lie
+        with pytest.raises(Malformed, match="another log key"):
+            await member.wallet.learn("fuel:1")
 
 
 @pytest.mark.row("O9")
