@@ -1,33 +1,64 @@
 """Bringing a database to a service's newest schema, from any release of it.
 
 Each service keeps its migrations in its own package; this module is their environment, so that
-a service's `env.py` is one call: `migrate.run()`.
+a service's `env.py` is one call: `migrate.run()`. A database which is at the newest revision
+already, as at every start but the first of a release, needs nothing of Alembic, which is not even
+imported then.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from alembic import command, context
-from alembic.config import Config
-from sqlalchemy import ClauseElement, Connection, Engine, MetaData, inspect
+from sqlalchemy import ClauseElement, Connection, Engine, MetaData, inspect, text
 from sqlalchemy.schema import CheckConstraint
 
 from comity.ledger import statistics
 from comity.ledger.engine import writer
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+_SAID: Final = re.compile(r"""^(down_)?revision\b[^=\n]*=\s*["']([^"'\n]+)["']""", re.MULTILINE)
+
 
 def create_or_upgrade(engine: Engine, metadata: MetaData, script_location: Path | str) -> None:
     """Create the tables, or bring those of an older release to the newest; does nothing twice."""
     with writer(engine).begin() as connection:
-        command.upgrade(configuration(connection, metadata, script_location), "head")
+        if _stored(connection) != {newest(script_location)}:
+            from alembic import command
+
+            command.upgrade(configuration(connection, metadata, script_location), "head")
         statistics.assume(connection, metadata)
+
+
+def newest(script_location: Path | str) -> str:
+    """The revision which no migration follows. Raises ValueError unless there is exactly one."""
+    revisions: set[str] = set()
+    followed: set[str] = set()
+    for file in (Path(script_location) / "versions").glob("*.py"):
+        for down, name in _SAID.findall(file.read_text(encoding="utf-8")):
+            (followed if down else revisions).add(name)
+    ends = revisions - followed
+    if len(ends) != 1:
+        raise ValueError(f"{script_location} ends in {sorted(ends)}, not in one revision")
+    return ends.pop()
+
+
+def _stored(connection: Connection) -> set[str]:
+    """The revisions at which the database says it is; none for a new one."""
+    if not inspect(connection).has_table("alembic_version"):
+        return set()
+    return set(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())
 
 
 def revise(engine: Engine, metadata: MetaData, script_location: Path | str, message: str) -> None:
     """Write a new migration from what differs between the database and `metadata`."""
+    from alembic import command
+
     with writer(engine).begin() as connection:
         settings = configuration(connection, metadata, script_location)
         command.revision(settings, message=message, autogenerate=True)
@@ -37,6 +68,8 @@ def configuration(
     connection: Connection, metadata: MetaData, script_location: Path | str
 ) -> Config:
     """Alembic's settings for one connection, without a settings file."""
+    from alembic.config import Config
+
     settings = Config()
     settings.set_main_option("script_location", str(script_location))
     settings.set_main_option("path_separator", "os")
@@ -47,6 +80,8 @@ def configuration(
 
 def run() -> None:
     """Run the migrations on the connection of `configuration`; all that an `env.py` does."""
+    from alembic import context
+
     attributes = context.config.attributes
     context.configure(
         connection=attributes["connection"],

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, Column, Engine, MetaData, Table, Text, UniqueConstraint
 
+import clearing
+import node
 from comity.ledger import schema
 from comity.ledger.engine import writer
-from comity.ledger.migrate import create_or_upgrade, describe, ledger_first, revise
+from comity.ledger.migrate import create_or_upgrade, describe, ledger_first, newest, revise
 from tests.store.toy import World, metadata
 
 ENVIRONMENT = "from comity.ledger import migrate\n\nmigrate.run()\n"
@@ -83,6 +88,43 @@ def test_a_migrated_database_serves(engine: Engine, scripts: Path, tmp_path: Pat
     world = World(engine, tmp_path)
     world.init()
     world.start()
+
+
+def test_a_database_at_the_newest_revision_needs_no_migrations(
+    engine: Engine, scripts: Path
+) -> None:
+    revise(engine, metadata, scripts, "first")
+    create_or_upgrade(engine, metadata, scripts)
+    environment = scripts / "env.py"
+    environment.write_text("raise AssertionError('migrations ran')\n")
+    create_or_upgrade(engine, metadata, scripts)
+    # A later release has one more, which must run.
+    first = newest(scripts)
+    later = f"revision = 'later'\ndown_revision = {first!r}\n\ndef upgrade() -> None:\n    pass\n"
+    (scripts / "versions" / "later.py").write_text(later)
+    assert newest(scripts) == "later"
+    with pytest.raises(AssertionError, match="migrations ran"):
+        create_or_upgrade(engine, metadata, scripts)
+    environment.write_text(ENVIRONMENT)
+    create_or_upgrade(engine, metadata, scripts)
+    environment.unlink()
+    create_or_upgrade(engine, metadata, scripts)
+
+
+@pytest.mark.parametrize("service", [node, clearing])
+def test_a_start_knows_the_newest_revision_as_alembic_does(service: ModuleType) -> None:
+    folder = Path(service.__path__[0]) / "migrations"
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_heads() == [newest(folder)]
+
+
+def test_two_newest_revisions_are_a_mistake(scripts: Path) -> None:
+    for name in ("one", "two"):
+        (scripts / "versions" / f"{name}.py").write_text(f"revision = {name!r}\n")
+    with pytest.raises(ValueError, match=r"one.*two"):
+        newest(scripts)
 
 
 def test_the_kernel_keeps_the_house_rules() -> None:
