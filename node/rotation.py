@@ -75,6 +75,8 @@ def prepare(
             f"The key was exchanged at {history.last_size} entries and the log has {size}; the "
             "next exchange waits until it has passed that size."
         )
+    # The old key first: where it is sealed, the next one shall be too.
+    old = files.find(history.current.public)
     key = files.following(random)
     vkey = str(VerifierKey.of(settings.origin, key.public))
     message = rotation_message(str(history.current), vkey)
@@ -84,8 +86,7 @@ def prepare(
         vkey=vkey,
         new_signature=key.sign(message),
     )
-    old = None if distrust else files.find(history.current.public)
-    if old is None:
+    if old is None or distrust:
         request.last_size = size
     else:
         request.old_signature = SignerKey(old, history.current).sign(message)
@@ -95,7 +96,7 @@ def prepare(
         participant=settings.participant,
         vkey=vkey,
         size=size,
-        old_key_signed=old is not None,
+        old_key_signed=bool(request.old_signature),
     )
 
 
