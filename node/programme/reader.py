@@ -8,8 +8,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,7 +18,10 @@ from node.programme.model import Programme
 from node.programme.references import MistakesInside
 from node.programme.yamltree import Path, Place, Tree, Unreadable, read_tree
 
+M = TypeVar("M", bound=BaseModel)
+
 MAX_FILE_BYTES: Final = 65_536
+PROGRAMME: Final = "programme file"
 TOLD: Final = 20
 """So many mistakes are told at once."""
 
@@ -40,19 +43,19 @@ class Mistake:
     sentence: str
     in_text: bool = False
     """Whether the column says where in a condition or formula it is."""
+    file: str = PROGRAMME
 
     def __str__(self) -> str:
-        where = "Programme file"
+        where = self.file.capitalize()
         if self.place is not None:
-            where = f"Line {self.place.line} of the programme file"
-            if self.in_text:
-                where = f"Line {self.place.line}, column {self.place.column} of the programme file"
+            column = f", column {self.place.column}" if self.in_text else ""
+            where = f"Line {self.place.line}{column} of the {self.file}"
         about = ".".join(map(str, self.path))
         return f"{where}, {about}: {self.sentence}." if about else f"{where}: {self.sentence}."
 
 
 class Mistaken(Malformed):
-    """A programme file with mistakes."""
+    """A file with mistakes."""
 
     def __init__(self, mistakes: tuple[Mistake, ...]) -> None:
         told = " ".join(str(one) for one in mistakes[:TOLD])
@@ -66,21 +69,30 @@ def read_programme(data: bytes) -> ProgrammeFile:
 
     Raises Mistaken, a Malformed, with one sentence for each mistake, naming the line.
     """
-    if len(data) > MAX_FILE_BYTES:
-        raise Mistaken((Mistake(None, (), f"it has more than {MAX_FILE_BYTES} bytes"),))
-    try:
-        tree = read_tree(data)
-    except Unreadable as error:
-        raise Mistaken((Mistake(error.place, (), error.sentence),)) from error
-    try:
-        programme = Programme.model_validate(tree.content)
-    except ValidationError as error:
-        found = sorted(_mistakes(error, tree), key=lambda one: one.place or Place(0))
-        raise Mistaken(tuple(found)) from error
+    programme, _ = read_model(data, Programme, file=PROGRAMME)
     return ProgrammeFile(programme, hashlib.sha256(data).digest())
 
 
-def _mistakes(error: ValidationError, tree: Tree) -> Iterator[Mistake]:
+def read_model(data: bytes, model: type[M], *, file: str) -> tuple[M, Tree]:
+    """What a file of this model says, with its lines. Raises Mistaken; `file` names it there."""
+
+    def told(*mistakes: Mistake) -> Mistaken:
+        return Mistaken(tuple(replace(one, file=file) for one in mistakes))
+
+    if len(data) > MAX_FILE_BYTES:
+        raise told(Mistake(None, (), f"it has more than {MAX_FILE_BYTES} bytes"))
+    try:
+        tree = read_tree(data)
+    except Unreadable as error:
+        raise told(Mistake(error.place, (), error.sentence)) from error
+    try:
+        return model.model_validate(tree.content), tree
+    except ValidationError as error:
+        found = _mistakes(error, tree, model)
+        raise told(*sorted(found, key=lambda one: one.place or Place(0))) from error
+
+
+def _mistakes(error: ValidationError, tree: Tree, model: type[BaseModel]) -> Iterator[Mistake]:
     for one in error.errors(include_url=False):
         cause = one.get("ctx", {}).get("error")
         if isinstance(cause, MistakesInside):
@@ -90,7 +102,7 @@ def _mistakes(error: ValidationError, tree: Tree) -> Iterator[Mistake]:
                 yield Mistake(place, inside.path, inside.sentence, in_text=told)
             continue
         path: Path = tuple(part for part in one["loc"] if part != "[key]")
-        yield Mistake(tree.place(path), path, _sentence(one, path))
+        yield Mistake(tree.place(path), path, _sentence(one, path, model))
 
 
 _SENTENCES: Final = {
@@ -119,10 +131,10 @@ _FORMS: Final = {
 _NAME: Final = "a name is up to 63 of a-z, 0-9, - and _, and begins with a letter"
 
 
-def _sentence(error: Any, path: Path) -> str:
+def _sentence(error: Any, path: Path, model: type[BaseModel]) -> str:
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(path[-1]), _names_at(path[:-1]), n=1)
+        near = difflib.get_close_matches(str(path[-1]), _names_at(path[:-1], model), n=1)
         return "there is no such name" + (f"; is it {near[0]}" if near else "")
     if kind == "string_pattern_mismatch":
         return _FORMS.get(context["pattern"], _NAME)
@@ -130,17 +142,17 @@ def _sentence(error: Any, path: Path) -> str:
     return form.format(**context) if form else str(error["msg"])
 
 
-def _names_at(path: Path) -> list[str]:
+def _names_at(path: Path, model: type[BaseModel]) -> list[str]:
     """The names that may stand at `path`, if the file's form gives them."""
-    kind: Any = Programme
+    kind: Any = model
     for part in path:
-        model = _model_in(kind)
-        if model is None:
+        found = _model_in(kind)
+        if found is None:
             return []
-        if isinstance(part, str) and part in model.model_fields:
-            kind = model.model_fields[part].annotation
-    model = _model_in(kind)
-    return list(model.model_fields) if model else []
+        if isinstance(part, str) and part in found.model_fields:
+            kind = found.model_fields[part].annotation
+    found = _model_in(kind)
+    return list(found.model_fields) if found else []
 
 
 def _model_in(kind: Any) -> type[BaseModel] | None:
