@@ -6,6 +6,8 @@ transaction begins explicitly. Times are integer microseconds, so no type depend
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -55,12 +57,25 @@ def _sqlite(url: str, *, in_memory: bool) -> Engine:
     }
     if in_memory:
         engine = create_engine(url, connect_args=arguments, poolclass=StaticPool)
+        event.listen(engine, "connect", _ending_with(engine))
     else:
         arguments["timeout"] = BUSY_TIMEOUT_MS / 1_000
         engine = create_engine(url, connect_args=arguments, pool_size=POOL_SIZE, pool_use_lifo=True)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _ending_with(engine: Engine) -> Callable[[Any, object], None]:
+    """Closes the connection of a database in memory when the engine is no more."""
+    owner = weakref.ref(engine)
+
+    def ends(connection: Any, record: object) -> None:
+        alive = owner()
+        if alive is not None:
+            weakref.finalize(alive, connection.close)
+
+    return ends
 
 
 def _configure_sqlite(connection: Any, record: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ class Lost:
 
 
 @pytest.fixture
-async def lost(engine: Engine, tmp_path: Path) -> Lost:
+async def lost(engine: Engine, tmp_path: Path) -> AsyncIterator[Lost]:
     """Decisions, a reversal, an abort, a cap, a standing, an exchanged key, a brand revoked, a
     new version and brand, two windows."""
     world = World(engine)
@@ -136,7 +136,9 @@ async def lost(engine: Engine, tmp_path: Path) -> Lost:
     blocked = world.purchase("fourth", points=999_999, under=second)
     item = world.hold_claim(blocked, issuer=world.brands["grocery"])
     assert outcome(await world.one(fuel, item)) == "ABORTED CAP_EXCEEDED"
-    return Lost(world, open_engine(f"sqlite:///{copy}"), tmp_path)
+    older = open_engine(f"sqlite:///{copy}")
+    yield Lost(world, older, tmp_path)
+    older.dispose()
 
 
 SAME = (

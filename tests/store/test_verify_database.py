@@ -278,6 +278,7 @@ def test_a_reader_of_sixty_lines_that_shares_no_code_agrees(tmp_path: Path) -> N
     assert ours.passed
     totals = {at: points for at, points in ours.replay.totals.items() if points}  # type: ignore[union-attr]
     assert read_log(path) == (41, totals)
+    engine.dispose()
     flip(engine, "entries", "body", '"index" = 5')
     with pytest.raises(AssertionError):
         read_log(path)
