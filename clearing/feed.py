@@ -62,6 +62,9 @@ class Feed:
                 async with asyncio.timeout(wait_s):
                     await news.wait()
                     await asyncio.sleep(self._linger_s)
+        end = min(start + limit, self._store.head().size)
+        if self._store.in_memory(range(start, end)):
+            return self._page(participant, start, limit)
         return await self._read(lambda: self._page(participant, start, limit))
 
     def _page(self, participant: str, start: int, limit: int) -> Page:

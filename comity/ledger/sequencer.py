@@ -49,7 +49,7 @@ from comity.ledger.lease import Lease
 from comity.ledger.records import Record, from_row, repeat, to_row
 from comity.ledger.rows import Rows
 from comity.ledger.steps import Fault, Step, no_fault
-from comity.ledger.store import Head, LedgerStore, read_head, read_tile
+from comity.ledger.store import Head, LedgerStore, StoredEntry, read_head, read_tile
 from comity.log.history import KeyHistory
 from comity.log.merkle import leaf_hash
 from comity.log.tiles import TileKey, TileTree
@@ -338,8 +338,11 @@ class Sequencer:
         self._head = work.head
         if work.grown is not None:
             self._tree = work.grown
-        bodies = {entry.index: entry.body for entry in work.batch.appended}
-        self.store.publish(work.head, tiles=work.tiles, bodies=bodies)
+        entries = {
+            one.index: StoredEntry(one.index, one.kind, one.at_us, one.body, one.opening)
+            for one in work.batch.appended
+        }
+        self.store.publish(work.head, tiles=work.tiles, entries=entries)
         self._keep_head()
 
     # --- what is known ----------------------------------------------------------------

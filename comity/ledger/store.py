@@ -87,7 +87,7 @@ class LedgerStore:
         self._lock = threading.Lock()
         self._tiles = TileReader(self._read_tile)
         self._published: Head | None = None
-        self._recent: dict[int, bytes] = {}
+        self._recent: dict[int, StoredEntry] = {}
         self._oldest = 0
 
     # --- heads ------------------------------------------------------------------------
@@ -173,13 +173,16 @@ class LedgerStore:
     def entries(self, start: int, limit: int) -> list[StoredEntry]:
         """Up to `limit` (at most 1,000) entries in order, from index `start`."""
         limit = min(limit, PAGE_LIMIT)
+        recent = self._recent_from(start, limit)
+        if recent is not None:
+            return recent
         return self._entries(schema.entries.c["index"].between(start, start + limit - 1))
 
     def bodies(self, indices: Iterable[int]) -> dict[int, bytes]:
         """The bytes of these entries by index. Raises NotFound if one does not exist."""
         recent = self._recent
         wanted = list(dict.fromkeys(indices))
-        found = {index: body for index in wanted if (body := recent.get(index)) is not None}
+        found = {index: one.body for index in wanted if (one := recent.get(index)) is not None}
         missing = [(index,) for index in wanted if index not in found]
         if missing:
             with self.engine.connect() as connection:
@@ -228,7 +231,7 @@ class LedgerStore:
             )
 
     def in_memory(self, indices: Iterable[int]) -> bool:
-        """Whether `prove` would answer these from memory, without blocking on the database."""
+        """Whether these are answered from memory, without blocking on the database."""
         recent = self._recent
         return self._published is not None and all(index in recent for index in indices)
 
@@ -242,19 +245,28 @@ class LedgerStore:
     # --- for the sequencer ------------------------------------------------------------
 
     def publish(
-        self, head: Head, *, tiles: Mapping[TileKey, bytes], bodies: Mapping[int, bytes]
+        self, head: Head, *, tiles: Mapping[TileKey, bytes], entries: Mapping[int, StoredEntry]
     ) -> None:
         """Take over what was just committed. Called by the ledger's one writer only."""
         with self._lock:
             for at, tile in tiles.items():
                 self._tiles.remember_tile(at, tile)
         if not self._recent:
-            self._oldest = min(bodies, default=head.size)
-        self._recent.update(bodies)
+            self._oldest = min(entries, default=head.size)
+        self._recent.update(entries)
         for index in range(self._oldest, head.size - RECENT_ENTRIES):
             self._recent.pop(index, None)
             self._oldest = index + 1
         self._published = head
+
+    def _recent_from(self, start: int, limit: int) -> list[StoredEntry] | None:
+        """Entries from `start` on, if all of them are in memory."""
+        head, recent = self._published, self._recent
+        if head is None:
+            return None
+        indices = range(start, min(start + limit, head.size))
+        found = [one for index in indices if (one := recent.get(index)) is not None]
+        return found if len(found) == len(indices) else None
 
     def _entries(self, where: ColumnElement[bool]) -> list[StoredEntry]:
         table = schema.entries
