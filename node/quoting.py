@@ -75,7 +75,7 @@ class Quoting:
         arithmetic.check_kind(terms, wish.kind)
         points = arithmetic.issuer_points(terms, wish.acceptor_points)
         arithmetic.check_points(terms, points)
-        amount = arithmetic.amounts(terms, points).amount
+        amount = arithmetic.price(terms, points)
         salt = self._random(entries.SALT_BYTES)
         redemption_id = f"rdm_{self._random(_ID_BYTES).hex()}"
         quote = pb.Quote(

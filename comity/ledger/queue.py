@@ -157,6 +157,8 @@ class CommandQueue:
                 if not waiting.outcomes.done():
                     waiting.outcomes.set_result(outcomes[at:end])
                 at = end
+            # A turn of the loop: what is about to be submitted goes along with the next batch.
+            await asyncio.sleep(0)
 
     def _take(self) -> list[_Waiting]:
         """All that wait, up to the batch limit; what nobody waits for any more is dropped."""

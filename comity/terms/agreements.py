@@ -92,6 +92,11 @@ def issuer_points(terms: common_pb2.AgreementTerms, acceptor_points: int) -> int
     )
 
 
+def price(terms: common_pb2.AgreementTerms, points: int) -> common_pb2.Money:
+    """The amount among `amounts` of a redemption alone. Raises as they do."""
+    return common_pb2.Money(currency=terms.currency, minor=_whole(terms, points)[0])
+
+
 def amounts(
     terms: common_pb2.AgreementTerms,
     points: int,
@@ -101,9 +106,7 @@ def amounts(
 
     Raises Overflow, or LimitExceeded where the points are worth less than one minor unit.
     """
-    whole = _figures(terms, points)
-    if points > 0 and whole[0] < 1:
-        raise LimitExceeded("These points are worth less than one minor unit; take more.")
+    whole = _whole(terms, points)
     direction = -1 if kind == common_pb2.REDEMPTION_KIND_ACCRUAL else 1
     return _message(terms, points, amount=direction * whole[0], fee=whole[1])
 
@@ -136,6 +139,15 @@ def reversal_amounts(
         amount=direction * (earlier[0] - later[0]),
         fee=earlier[1] - later[1],
     )
+
+
+def _whole(terms: common_pb2.AgreementTerms, points: int) -> tuple[int, int]:
+    """As `_figures`, of points which are worth something and can be stated exactly."""
+    checked(points * terms.price.numerator)
+    whole = _figures(terms, points)
+    if points > 0 and whole[0] < 1:
+        raise LimitExceeded("These points are worth less than one minor unit; take more.")
+    return whole
 
 
 def _figures(terms: common_pb2.AgreementTerms, points: int) -> tuple[int, int]:

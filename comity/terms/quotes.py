@@ -52,7 +52,7 @@ def check_figures(
             field="points",
         )
     agreements.check_points(terms, points)
-    if quote.amount != agreements.amounts(terms, points).amount:
+    if quote.amount != agreements.price(terms, points):
         raise Malformed("The quote's amount is not the agreement's.", field="amount")
 
 
