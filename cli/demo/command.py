@@ -26,7 +26,7 @@ from cli.failures import VERIFICATION
 from comity.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
-    from cli.demo.network import Network
+    from cli.demo.network import DatabaseUrl, Network
     from cli.demo.run import Extent
     from cli.demo.tally import Result
 
@@ -44,6 +44,7 @@ def add_to(app: typer.Typer) -> None:
         example="comity demo\n"
         "comity demo --households 20 --weeks 2 --json demo.json\n"
         "comity demo --keep --folder coalition\n"
+        "comity demo --postgresql postgresql://postgres@127.0.0.1/postgres\n"
         "comity demo --scale 1.0",
     )(demo)
 
@@ -61,6 +62,9 @@ async def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the network running afterwards, to explore it.")
     ] = False,
+    postgresql: Annotated[
+        str, typer.Option(help="A PostgreSQL server's URL: everybody gets a database there.")
+    ] = "",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures and checks to this file too.")
     ] = None,
@@ -71,13 +75,24 @@ async def demo(
     extent = Extent(households=households, weeks=weeks)
     if scale is not None:
         extent = Extent(households=max(1, round(scale * ALL_HOUSEHOLDS)), weeks=ALL_WEEKS)
-    with _place(folder, keep=keep) as place, ended_by_signal():
-        result = await _run(place, extent, keep=keep, json_file=json_file)
+    with (
+        _place(folder, keep=keep) as place,
+        _databases(postgresql, stay=keep or folder is not None) as database,
+        ended_by_signal(),
+    ):
+        result = await _run(place, extent, database, keep=keep, json_file=json_file)
     if not result.passed:
         raise typer.Exit(VERIFICATION)
 
 
-async def _run(place: Path, extent: Extent, *, keep: bool, json_file: Path | None) -> Result:
+async def _run(
+    place: Path,
+    extent: Extent,
+    database: DatabaseUrl | None,
+    *,
+    keep: bool,
+    json_file: Path | None,
+) -> Result:
     from cli.demo import page, run
     from cli.demo.screen import Screen
     from cli.demo.story import Story
@@ -88,7 +103,7 @@ async def _run(place: Path, extent: Extent, *, keep: bool, json_file: Path | Non
     screen, begun = Screen(console), time.monotonic()
     async with AsyncExitStack() as stack:
         loading = asyncio.create_task(run.load(extent))
-        network = await run.up(stack, place, screen)
+        network = await run.up(stack, place, screen, database)
         with screen.stage("A year of real purchases is read (the Complete Journey, 2017)"):
             data = await loading
         screen.say(
@@ -145,6 +160,18 @@ def _place(folder: Path | None, *, keep: bool) -> Iterator[Path]:
 
 
 @contextmanager
+def _databases(server: str, *, stay: bool) -> Iterator[DatabaseUrl | None]:
+    """Databases on the server; None without one, for SQLite in each folder."""
+    if not server:
+        yield None
+        return
+    from cli.demo.postgresql import databases
+
+    with databases(server, stay=stay) as database:
+        yield database
+
+
+@contextmanager
 def ended_by_signal() -> Iterator[None]:
     """SIGTERM and SIGINT end the task in order, so that no server is left behind."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
@@ -183,7 +210,10 @@ def explain(network: Network, result: Result) -> None:
     for what, how in lines:
         output.remark(f"  # {what}")
         output.say(f"  {comity} {how}")
-    output.remark("\nStop it with Ctrl-C. Then flip one bit of an entry, and have the entry named:")
+    output.remark("\nStop it with Ctrl-C.")
+    if network.in_postgresql:
+        return
+    output.remark("Then flip one bit of an entry, and have the entry named:")
     output.say(f"  {sys.executable} -m cli.demo.spoil {home}/grocery 7")
     output.say(f"  {comity} verify log {home}/grocery")
 

