@@ -159,21 +159,17 @@ class CheckpointCache:
 
 def _open_by_size(note_bytes: bytes, origin: str, history: KeyHistory) -> Checkpoint:
     """Under the one key of the history that signs heads of this size."""
-<<<<<<< Updated upstream
-    known = {key.key_id for key in history.keys}
-    own = [found.key_id for found in note.split(note_bytes)[1] if found.name == origin]
-    if own and known.isdisjoint(own):
-        raise UnknownKey(f"The head of {origin} is signed by a key that is not known as its.")
-    opened = note.open_note(note_bytes, history.keys)
-=======
     try:
         opened = note.open_note(note_bytes, history.keys)
     except BadStatement:
+        # Only now is it looked at whose signatures they are: most notes are good.
         known = {key.key_id for key in history.keys}
-        if any(found.key_id in known for found in note.split(note_bytes)[1]):
-            raise
-        raise UnknownKey(f"The note bears no signature of a known key of {origin}.") from None
->>>>>>> Stashed changes
+        own = [found.key_id for found in note.split(note_bytes)[1] if found.name == origin]
+        if own and known.isdisjoint(own):
+            raise UnknownKey(
+                f"The head of {origin} is signed by a key that is not known as its."
+            ) from None
+        raise
     checkpoint = _of_origin(opened, origin)
     history.require(checkpoint.size, {found.key_id for found in opened.signatures})
     return checkpoint
