@@ -31,8 +31,10 @@ from comity.points import add
 from comity.v1 import entry_pb2 as pb
 from node import lots as lot_rules
 from node.book import Rules
+from node.event_tables import activity, marks, ranks
 from node.lots import Lot
-from node.programme import Clawback, LotDraft
+from node.programme import LotDraft
+from node.programme.refunds import recover
 from node.tables import accounts, class_totals, lots, members, postings
 
 PENDING: Final = pb.ACCOUNT_CLASS_PENDING
@@ -108,6 +110,10 @@ def prefetch_balances(rules: Rules, rows: Rows, names: Iterable[str]) -> None:
     growing = [row["lot"] for at in keys if (row := rows.get(accounts, at)) and row["lot"]]
     rows.load(lots, [(name,) for name in growing])
     prefetch_totals(rules, rows)
+    if rules.reviewed:
+        for table in (activity, ranks):
+            rows.load(table, [(name,) for name in wanted])
+        rows.load_where(marks, "account", wanted)
 
 
 def prefetch_totals(rules: Rules, rows: Rows) -> None:
@@ -144,6 +150,11 @@ def open_lots(rows: Rows, account: str, unit: str = "") -> list[Lot]:
     """The lots with points in them, as this batch has them; of one unit if it is named."""
     found = rows.find(lots, ("account", "open"), (account, 1))
     return [Lot.of(row) for row in found if not unit or row["unit"] == unit]
+
+
+def know_lots(rows: Rows, account: str) -> None:
+    """Load the account's open lots, for the rare rule that finds out late that it needs them."""
+    rows.load_where(lots, ("account", "open"), [(account, 1)])
 
 
 def lot(rows: Rows, name: str) -> Lot:
@@ -231,6 +242,11 @@ class Movement:
             if points:
                 self._leg(changed, part, points, given)
         return changed
+
+    def end(self, lot: Lot, *, pending: int = 0, available: int = 0) -> Lot:
+        """Points of a lot end unspent, which a later refund has to know."""
+        gone = replace(lot, gone=lot.gone + pending + available)
+        return self.change(gone, pending=-pending, available=-available)
 
     def extend(self, lot: Lot, expires_at_us: int) -> Lot:
         """The points of a lot live longer: they leave it and come back with the new expiry."""
@@ -393,7 +409,8 @@ def credit(
 ) -> str:
     """Give points: a debt is paid first, the rest becomes a lot. Returns its name, or "".
 
-    In a growth unit the lot there is may grow instead. The counterpart leg (ISSUED or another)
+    In a growth unit the lot there is may grow instead; in one that lives by being earned, all its
+    points live longer. The counterpart leg (ISSUED or another)
     is the caller's.
     """
     unit = unit or rules.unit
@@ -402,6 +419,11 @@ def credit(
     if draft.points == paid:
         return ""
     rest = replace(draft, points=draft.points - paid)
+    if rules.idles(unit):
+        know_lots(rows := batch.rows, account)
+        for one in open_lots(rows, account, unit):
+            if one.expires_at_us < rest.expires_at_us:
+                movement.extend(one, rest.expires_at_us)
     pending = draft.available_at_us > batch.now_us
     if rules.grows(unit) and not pending:
         growing = movement.growing(account, unit, rest.expires_at_us)
@@ -423,30 +445,28 @@ def claw_back(
 ) -> tuple[int, int]:
     """Take points back: (how many were taken, how many of those became a debt).
 
-    The lot named `first` gives before the others, pending before available. What the balance does
-    not have is forgiven or owed, as the programme says. The counterpart leg is the caller's.
+    The lot named `first`, in which they came, gives before the others; what ended in it unspent
+    is not asked for again. What the balance does not have is forgiven or owed, as the unit says.
+    The counterpart leg is the caller's.
     """
-    rows, left, unit = batch.rows, points, unit or rules.unit
-    policy = rules.clawback(unit)
-    if first:
-        earned = lot(rows, first)
-        pending = min(earned.pending, left)
-        available = min(earned.available, left - pending)
-        if policy is Clawback.PENDING_ONLY:
-            available = 0
-        if pending or available:
-            movement.change(earned, pending=-pending, available=-available, given=given)
-            left -= pending + available
-    if policy is Clawback.PENDING_ONLY:
-        return points - left, 0
-    there = open_lots(rows, account, unit)
-    for other, part in lot_rules.take_up_to(there, left, batch.now_us):
+    rows, unit = batch.rows, unit or rules.unit
+    own = lot(rows, first) if first else None
+    others = [one for one in open_lots(rows, account, unit) if one.lot != first]
+    found = recover(
+        rules.clawback(unit),
+        points,
+        pending=own.pending if own is not None else 0,
+        available=own.available if own is not None else 0,
+        expired=own.gone if own is not None else 0,
+        elsewhere=lot_rules.spendable(others, batch.now_us),
+    )
+    if own is not None:
+        rest = replace(own, gone=own.gone - found.expired)
+        movement.change(rest, pending=-found.pending, available=-found.available, given=given)
+    for other, part in lot_rules.take_up_to(others, found.elsewhere, batch.now_us):
         movement.change(other, available=-part, given=given)
-        left -= part
-    if policy is Clawback.WITHIN_BALANCE:
-        return points - left, 0
-    movement.debt(account, -left, unit=unit, given=given)
-    return points, left
+    movement.debt(account, -found.debt, unit=unit, given=given)
+    return found.taken, found.debt
 
 
 def give_back(
@@ -515,7 +535,7 @@ def expire(rules: Rules, batch: Batch, over: Iterable[Lot], *, reference: str) -
         movement = Movement(rules, batch, reference=reference)
         gone: dict[str, int] = defaultdict(int)
         for one in part:
-            movement.change(one, pending=-one.pending, available=-one.available)
+            movement.end(one, pending=one.pending, available=one.available)
             gone[one.unit] += one.pending + one.available
         for unit, points in gone.items():
             movement.own(EXPIRED, points, unit=unit)

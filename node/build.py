@@ -42,7 +42,9 @@ from comity.v1.operator_pb2 import NetworkConfig
 from node import (
     declaration,
     enrolment,
+    events,
     invitations,
+    marking,
     members,
     purchases,
     rewards,
@@ -63,15 +65,19 @@ from node.open_holds import HoldLimits
 from node.peers import IDLE_PULSE_S, Connect, Roster
 from node.programme import ProgrammeFile
 from node.sessions import Sessions
+from node.standing import review_changed
 from node.store import NodeStore
 from node.sweep import Upkeep
+from node.versions import Versions
 from node.webhooks import endpoints
 from node.webhooks.sender import Post, Webhooks
 
 PROGRAMME_HANDLERS: Final[tuple[Handlers, ...]] = (
     declaration.HANDLERS,
     members.HANDLERS,
+    events.HANDLERS,
     purchases.HANDLERS,
+    marking.HANDLERS,
     rewards.HANDLERS,
     vouchers.HANDLERS,
     staff.HANDLERS,
@@ -168,14 +174,19 @@ def build(brand: Brand, world: Surroundings, limits: Limits | None = None) -> No
     """The node of one brand."""
     limits = limits or Limits()
     programme = brand.programme.programme
-    rules = Rules(network=brand.network, participant=brand.participant, programme=programme)
+    rules = Rules(
+        network=brand.network,
+        participant=brand.participant,
+        programme=programme,
+        versions=Versions(programme),
+    )
     ledger = LedgerStore(world.engine, brand.participant)
     store = NodeStore(world.engine, brand.participant)
     gate, alarms = Gate(), Alarms(world.log, world.metrics)
     sequencer = Sequencer(
         engine=world.engine,
         lease=world.lease,
-        book=NodeBook(rules, *PROGRAMME_HANDLERS, *NETWORK_HANDLERS),
+        book=NodeBook(rules, *PROGRAMME_HANDLERS, *NETWORK_HANDLERS, review=review_changed),
         signer=world.signer,
         clock=world.clock,
         random=world.random,
@@ -218,7 +229,9 @@ def build(brand: Brand, world: Surroundings, limits: Limits | None = None) -> No
     upkeep = Upkeep(
         queue,
         gate,
-        DeclareProgramme(version=programme.version, digest=brand.programme.digest),
+        DeclareProgramme(
+            version=programme.version, digest=brand.programme.digest, file=brand.programme.data
+        ),
         every_seconds=limits.sweep_s,
     )
     log_service = LogService(

@@ -16,6 +16,25 @@ from comity.ledger.steps import Step
 INTERNAL = ""
 """The caller of what the node asks of itself."""
 
+PurchaseLine = tuple[int, str, str]
+"""Amount in minor units, category, product."""
+
+Attributes = tuple[tuple[str, str | int | bool], ...]
+"""What an event says of itself, by name."""
+
+
+def _given(**fields: Content) -> dict[str, Content]:
+    """The fields that were given at all: without them a command is what it was before they were."""
+    return {name: value for name, value in fields.items() if value}
+
+
+def _plain(attributes: Attributes) -> Content:
+    """Attributes as content, in which true is not 1."""
+    return [
+        [name, type(value).__name__, int(value) if isinstance(value, bool) else value]
+        for name, value in sorted(attributes)
+    ]
+
 
 # --- programme and time ---------------------------------------------------------------------
 
@@ -27,6 +46,7 @@ class DeclareProgramme:
     step: ClassVar[Step] = Step.PROGRAMME
     version: str
     digest: bytes
+    file: bytes = b""
 
     @property
     def caller(self) -> str:
@@ -41,8 +61,32 @@ class DeclareProgramme:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublishProgramme:
+    """A manager publishes a version. `without_notice`: it may take something away at once.
+
+    `file` was read, and `version` is what it says.
+    """
+
+    step: ClassVar[Step] = Step.PROGRAMME
+    caller: str
+    id: str
+    version: str
+    file: bytes
+    effective_at_us: int = 0
+    without_notice: bool = False
+
+    def content(self) -> Mapping[str, Content]:
+        return {
+            "file": self.file,
+            "effective_at_us": self.effective_at_us,
+            "without_notice": int(self.without_notice),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """Let what is due anywhere mature or expire, at most so many lots."""
+    """Let what is due anywhere happen: at most so many lots mature or expire, and the levels and
+    marks of at most so many members are looked at again."""
 
     step: ClassVar[Step] = Step.EXPIRE
     limit: int
@@ -154,6 +198,9 @@ class RecordPurchase:
     currency: str
     minor: int
     occurred_at_us: int = 0
+    lines: tuple[PurchaseLine, ...] = ()
+    store: str = ""
+    attributes: Attributes = ()
 
     @property
     def caller(self) -> str:
@@ -164,11 +211,41 @@ class RecordPurchase:
         return self.purchase_id
 
     def content(self) -> Mapping[str, Content]:
-        return {
+        always: dict[str, Content] = {
             "account": self.account,
             "amount.currency": self.currency,
             "amount.minor": self.minor,
             "occurred_at_us": self.occurred_at_us,
+        }
+        said = _plain(self.attributes)
+        return always | _given(lines=self.lines, store=self.store, attributes=said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordEvent:
+    """Something the programme knows happened. Its id is the brand's, like a purchase's."""
+
+    step: ClassVar[Step] = Step.PURCHASE
+    event_id: str
+    account: str
+    type: str
+    occurred_at_us: int = 0
+    attributes: Attributes = ()
+
+    @property
+    def caller(self) -> str:
+        return "events"
+
+    @property
+    def id(self) -> str:
+        return self.event_id
+
+    def content(self) -> Mapping[str, Content]:
+        return {
+            "account": self.account,
+            "type": self.type,
+            "occurred_at_us": self.occurred_at_us,
+            "attributes": _plain(self.attributes),
         }
 
 
@@ -182,13 +259,54 @@ class RefundPurchase:
     purchase_id: str
     currency: str
     cumulative_minor: int
+    kept_lines: tuple[int, ...] = ()
 
     def content(self) -> Mapping[str, Content]:
-        return {
+        always: dict[str, Content] = {
             "purchase_id": self.purchase_id,
             "cumulative.currency": self.currency,
             "cumulative.minor": self.cumulative_minor,
         }
+        return always | _given(kept_lines=self.kept_lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetMark:
+    """A manager gives a badge, title or tag by hand, or takes it. `kind` is a `MarkKind`."""
+
+    step: ClassVar[Step] = Step.ADJUST
+    caller: str
+    id: str
+    account: str
+    kind: int
+    name: str
+    given: bool
+    reason_code: str
+
+    def content(self) -> Mapping[str, Content]:
+        return {
+            "account": self.account,
+            "kind": self.kind,
+            "name": self.name,
+            "given": int(self.given),
+            "reason_code": self.reason_code,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertPoints:
+    """A member turns points of one unit into another. Asked by the device `acting_key`."""
+
+    step: ClassVar[Step] = Step.ADJUST
+    caller: str
+    id: str
+    account: str
+    acting_key: str
+    conversion: str
+    points: int
+
+    def content(self) -> Mapping[str, Content]:
+        return {"account": self.account, "conversion": self.conversion, "points": self.points}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,10 @@ from comity.errors import InsufficientPoints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lot:
-    """One lot of an account. `expires_at_us` is 0 for points that never expire."""
+    """One lot of an account. `expires_at_us` is 0 for points that never expire.
+
+    `gone` are the points that ended in it unspent and that no refund has counted yet.
+    """
 
     lot: str
     account: str
@@ -28,6 +31,7 @@ class Lot:
     earned_at_us: int
     available_at_us: int
     expires_at_us: int
+    gone: int = 0
 
     @staticmethod
     def of(row: Mapping[str, Any]) -> Lot:
@@ -97,6 +101,7 @@ _FIELDS = (
     "earned_at_us",
     "available_at_us",
     "expires_at_us",
+    "gone",
 )
 
 

@@ -19,6 +19,7 @@ from comity.v1 import member_pb2, merchant_pb2
 from node.accounts import empty_balance, expire, member, open_lots, prefetch_accounts, settle
 from node.book import Handler, Handlers, Rules
 from node.commands import AddDevice, EraseMember, LockMember, RevokeDevice
+from node.event_tables import events
 from node.operation_tables import applications
 from node.tables import accounts, devices, members, profiles
 
@@ -64,7 +65,8 @@ def join(
         members,
         {"account": account, "created_at_us": batch.now_us, "locked": 0, "erased_at_us": 0},
     )
-    batch.rows.insert(accounts, empty_balance(account, rules.unit))
+    if rules.programme.main_unit:
+        batch.rows.insert(accounts, empty_balance(account, rules.unit))
     if any(profile.values()):
         batch.rows.insert(profiles, {"account": account, **profile})
     return key_id
@@ -148,13 +150,15 @@ def _lock(rules: Rules, batch: Batch, command: LockMember) -> bytes:
 def _prefetch_erase(rules: Rules, rows: Rows, commands: Sequence[EraseMember]) -> None:
     names = [command.account for command in commands]
     prefetch_accounts(rules, rows, names)
+    rows.load_where(events, "account", names)
     rows.load(profiles, [(name,) for name in names])
     rows.load_where(devices, "account", names)
     rows.load(applications, [(name,) for name in names])
 
 
 def _erase(rules: Rules, batch: Batch, command: EraseMember) -> bytes:
-    """Nobody can sign for the account any more, so its free points end with it.
+    """Nobody can sign for the account any more, so its free points end with it. What events said
+    of themselves may say something of a person, so it goes too.
 
     Held points stay until their decision; if it gives them back, they expire by their lots.
     """
@@ -162,6 +166,8 @@ def _erase(rules: Rules, batch: Batch, command: EraseMember) -> bytes:
     row = member(rows, account)
     settle(rules, batch, account)
     expire(rules, batch, open_lots(rows, account), reference="erased")
+    for event in rows.find(events, "account", account):
+        rows.put(events, event | {"details": b""})
     for device in rows.find(devices, "account", account):
         rows.delete(devices, (device["key_id"],))
     rows.delete(profiles, (account,))

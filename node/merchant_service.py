@@ -29,6 +29,7 @@ from node.commands import (
     SetStock,
     UseVoucher,
 )
+from node.events import attributes_of
 from node.sessions import Sessions
 from node.store import NodeStore
 from node.vouchers import read_code
@@ -67,6 +68,9 @@ class MerchantService:
                 currency=one.amount.currency,
                 minor=one.amount.minor,
                 occurred_at_us=one.occurred_at_us,
+                lines=tuple((line.amount_minor, line.category, line.product) for line in one.lines),
+                store=one.store,
+                attributes=attributes_of(one.attributes),
             )
             for one in request.purchases
         ]
@@ -82,6 +86,7 @@ class MerchantService:
             purchase_id=request.purchase_id,
             currency=request.cumulative.currency,
             cumulative_minor=request.cumulative.minor,
+            kept_lines=tuple(request.kept_lines),
         )
         answer = await self._queue.submit(command)
         return pb.RefundPurchaseResponse.FromString(answer.body)

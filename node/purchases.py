@@ -1,109 +1,83 @@
-"""Points by buying: purchases earn, refunds take back, managers adjust.
+"""What was bought is given back, and managers adjust.
 
 A refund names all that was refunded so far, and takes back what the purchase earned beyond what
-the rest of it would have earned. So any parts, repeated and in any order, end where one refund of
-the same total ends; and a purchase wholly refunded has earned nothing.
+the rest of it would have earned, grant by grant. So any parts, repeated and in any order, end
+where one refund of the same total ends; and a purchase wholly refunded has earned nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from comity.errors import Malformed, NotFound, NotReversible
 from comity.ledger.command import Batch
 from comity.ledger.entries import canonical
 from comity.ledger.rows import Rows
 from comity.v1 import entry_pb2, merchant_pb2
+from comity.v1.programme_pb2 import EventDetails
 from node import lots as lot_rules
 from node.accounts import (
     BY_HAND,
     CLAWED_BACK,
     ISSUED,
+    Given,
     Movement,
     claw_back,
     credit,
     member,
     open_lots,
     prefetch_accounts,
-    prefetch_balances,
     settle,
 )
 from node.book import Handler, Handlers, Rules
-from node.commands import AdjustPoints, RecordPurchase, RefundPurchase
-from node.programme import earn, grant, points_for, purchase_rate
-from node.tables import lots, members, purchases
-
-# --- earning --------------------------------------------------------------------------------
-
-
-def _prefetch_record(rules: Rules, rows: Rows, commands: Sequence[RecordPurchase]) -> None:
-    """Earning asks nothing of the lots there are, so purchases do not slow down as they grow."""
-    rows.load(purchases, [(command.purchase_id,) for command in commands])
-    prefetch_balances(rules, rows, [command.account for command in commands])
-
-
-def _record(rules: Rules, batch: Batch, command: RecordPurchase) -> bytes:
-    rows, programme = batch.rows, rules.programme
-    member(rows, command.account)
-    if command.currency != programme.currency:
-        raise Malformed(
-            f"This programme earns in {programme.currency}, not in {command.currency}.",
-            field="amount.currency",
-        )
-    rate = purchase_rate(programme)
-    draft = earn(
-        programme,
-        minor=command.minor,
-        occurred_at_us=command.occurred_at_us,
-        now_us=batch.now_us,
-    )
-    lot, index = "", 0
-    if draft.points:
-        movement = Movement(rules, batch, reference=command.purchase_id)
-        lot = credit(rules, batch, movement, command.account, draft)
-        movement.own(ISSUED, -draft.points)
-        movement.event(command.purchase_id)
-        index = movement.append(entry_pb2.Accrual(programme_version=programme.version))
-    rows.put(
-        purchases,
-        {
-            "purchase_id": command.purchase_id,
-            "account": command.account,
-            "currency": command.currency,
-            "amount_minor": command.minor,
-            "refunded_minor": 0,
-            "points": draft.points,
-            "reversed_points": 0,
-            "rate_points": rate.points if rate else 0,
-            "rate_minor": rate.per_minor if rate else 1,
-            "lot": lot,
-            "occurred_at_us": draft.earned_at_us,
-        },
-    )
-    return canonical(
-        merchant_pb2.PurchaseResult(
-            points=draft.points,
-            pending=bool(draft.points) and draft.available_at_us > batch.now_us,
-            index=index,
-        )
-    )
-
+from node.commands import AdjustPoints, RefundPurchase
+from node.event_tables import activity, counts, earnings, events
+from node.events import count_of, put_count
+from node.programme import grant
+from node.programme.calendar import period_key
+from node.programme.facts import CountKey
+from node.programme.model import PURCHASE
+from node.programme.refunds import given_back, kept
+from node.tables import lots, members
 
 # --- refunds --------------------------------------------------------------------------------
 
 
 def _prefetch_refund(rules: Rules, rows: Rows, commands: Sequence[RefundPurchase]) -> None:
     ids = [(command.purchase_id,) for command in commands]
-    rows.load(purchases, ids)
-    found = [row for at in ids if (row := rows.get(purchases, at)) is not None]
-    prefetch_accounts(rules, rows, [row["account"] for row in found])
-    rows.load(lots, [(row["lot"],) for row in found if row["lot"]])
+    rows.load(events, ids)
+    found = [row for at in ids if (row := rows.get(events, at)) is not None]
+    names = [row["account"] for row in found]
+    prefetch_accounts(rules, rows, names)
+    rows.load(activity, [(name,) for name in names])
+    rows.load_where(earnings, "event_id", [row["event_id"] for row in found])
+    grants = [(row, one) for row in found for one in _grants(rows, row)]
+    rows.load(lots, [(one["lot"],) for _, one in grants if one["lot"]])
+    rows.load(
+        counts,
+        [(row["account"], *key) for row, one in grants for key in _keys(rules, row, one["rule"])],
+    )
+
+
+def _grants(rows: Rows, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a purchase earned, in the order of its rules."""
+    found = rows.find(earnings, "event_id", row["event_id"])
+    return sorted(found, key=lambda one: int(one["place"]))
+
+
+def _keys(rules: Rules, row: dict[str, Any], rule: str) -> list[CountKey]:
+    """The counts of a rule's limits at the time of the purchase."""
+    programme = rules.at(row["at_us"])
+    found = programme.earn.get(rule)
+    limits = found.limits if found is not None else ()
+    return [(rule, period_key(programme.zone, limit.per, row["at_us"])) for limit in limits]
 
 
 def _refund(rules: Rules, batch: Batch, command: RefundPurchase) -> bytes:
     rows = batch.rows
-    row = rows.get(purchases, (command.purchase_id,))
-    if row is None:
+    row = rows.get(events, (command.purchase_id,))
+    if row is None or row["type"] != PURCHASE:
         raise NotFound(f"There is no purchase {command.purchase_id} here.", field="purchase_id")
     if command.currency != row["currency"]:
         raise Malformed(
@@ -118,35 +92,111 @@ def _refund(rules: Rules, batch: Batch, command: RefundPurchase) -> bytes:
             "refunded in all; name at most what was paid.",
             field="cumulative.minor",
         )
+    left = row["amount_minor"] - command.cumulative_minor
+    if command.kept_lines and sum(command.kept_lines) != left:
+        raise Malformed("The lines kept sum to what is left of the purchase.", field="kept_lines")
     if command.cumulative_minor <= row["refunded_minor"]:
         # A smaller total that arrives late is part of what was refunded already.
         return canonical(merchant_pb2.RefundPurchaseResponse())
-    kept = points_for(
-        row["amount_minor"] - command.cumulative_minor,
-        rate_points=row["rate_points"],
-        rate_minor=row["rate_minor"],
-    )
-    reversed_points = row["points"] - kept
-    taken, debt = _take_back(rules, batch, row, reversed_points - row["reversed_points"])
-    changes = {"refunded_minor": command.cumulative_minor, "reversed_points": reversed_points}
-    rows.put(purchases, row | changes)
-    return canonical(merchant_pb2.RefundPurchaseResponse(points=taken, debt=debt))
+    answer = _take_back(rules, batch, row, left, command.kept_lines)
+    _note(rows, row, command.cumulative_minor)
+    rows.put(events, row | {"refunded_minor": command.cumulative_minor})
+    return canonical(answer)
 
 
-def _take_back(rules: Rules, batch: Batch, row: dict[str, object], points: int) -> tuple[int, int]:
-    """Take these points of a purchase back: how many were, and what of it is a debt now."""
-    account, purchase_id, lot = str(row["account"]), str(row["purchase_id"]), str(row["lot"])
-    owner = batch.rows.get(members, (account,))
-    if points == 0 or owner is None or owner["erased_at_us"]:
-        return 0, 0
-    settle(rules, batch, account)
-    movement = Movement(rules, batch, reference=purchase_id)
-    taken, debt = claw_back(rules, batch, movement, account, points, lot)
-    if taken:
-        movement.own(CLAWED_BACK, taken)
-        movement.event(purchase_id)
+def _note(rows: Rows, row: dict[str, Any], cumulative_minor: int) -> None:
+    """What the member did, without what was refunded."""
+    done = rows.get(activity, (row["account"],))
+    if done is not None:
+        done["spend_minor"] -= cumulative_minor - row["refunded_minor"]
+        done["purchases"] -= int(cumulative_minor == row["amount_minor"])
+        rows.put(activity, done)
+
+
+def _take_back(
+    rules: Rules, batch: Batch, row: dict[str, Any], left: int, kept_lines: tuple[int, ...]
+) -> merchant_pb2.RefundPurchaseResponse:
+    """Take back what was earned beyond what is kept; answers what of it was in the main unit."""
+    rows, account = batch.rows, row["account"]
+    grants = _grants(rows, row)
+    rests = [_rest(row, one, left, kept_lines) for one in grants]
+    owner = rows.get(members, (account,))
+    there = owner is not None and not owner["erased_at_us"]
+    if there:
+        settle(rules, batch, account)
+    answer = merchant_pb2.RefundPurchaseResponse()
+    movement = Movement(rules, batch, reference=row["event_id"])
+    taken_by_unit: dict[str, int] = {}
+    for one, rest in zip(grants, rests, strict=True):
+        points = one["points"] - rest - one["reversed_points"]
+        if points > 0:
+            rows.put(earnings, one | {"reversed_points": one["points"] - rest})
+        if there:
+            taken, debt = _claw(rules, batch, movement, account, one, max(0, points))
+            taken_by_unit[one["unit"]] = taken_by_unit.get(one["unit"], 0) + taken
+            if one["unit"] == rules.unit:
+                answer.points += taken
+                answer.debt += debt
+            _count_less(rules, rows, row, one["rule"], max(0, points), whole=not left)
+    for unit, taken in taken_by_unit.items():
+        movement.own(CLAWED_BACK, taken, unit=unit)
+    if movement.legs:
+        movement.event(row["event_id"])
         movement.append(entry_pb2.Clawback())
-    return taken, debt
+    return answer
+
+
+def _rest(row: dict[str, Any], one: dict[str, Any], left: int, kept_lines: tuple[int, ...]) -> int:
+    """What remains of one grant when so much of the purchase, or of each line, is kept."""
+    amounts: Sequence[int] = (left,)
+    if one["by_line"]:
+        lines = EventDetails.FromString(row["details"]).lines
+        amounts = kept_lines or [0] * (not left)
+        if left and len(kept_lines) != len(lines):
+            raise Malformed(
+                "Points of this purchase were rounded by line; say how much of each line is kept.",
+                field="kept_lines",
+            )
+        if any(kept > line.amount_minor for kept, line in zip(amounts, lines, strict=False)):
+            raise Malformed("No more of a line is kept than was bought.", field="kept_lines")
+    return kept(
+        one["points"],
+        numerator=one["numerator"],
+        denominator=one["denominator"],
+        by_line=bool(one["by_line"]),
+        amounts_kept=amounts,
+    )
+
+
+def _claw(
+    rules: Rules,
+    batch: Batch,
+    movement: Movement,
+    account: str,
+    one: dict[str, Any],
+    points: int,
+) -> tuple[int, int]:
+    if not points:
+        return 0, 0
+    given = None
+    if one["source"]:  # earlier releases did not keep it
+        given = Given(rule=one["rule"], source=one["source"], funded_by=one["funded_by"])
+    return claw_back(
+        rules, batch, movement, account, points, one["lot"], unit=one["unit"], given=given
+    )
+
+
+def _count_less(
+    rules: Rules, rows: Rows, row: dict[str, Any], rule: str, points: int, *, whole: bool
+) -> None:
+    """The limits of the rule count what was taken back no longer."""
+    account, at_us = row["account"], row["at_us"]
+    counted = {key: count_of(rows, account, key) for key in _keys(rules, row, rule)}
+    changed = given_back(
+        rules.at(at_us), counted, rule=rule, at_us=at_us, points=points, whole=whole
+    )
+    for key, count in changed.items():
+        put_count(rows, account, key, count)
 
 
 # --- adjustments ----------------------------------------------------------------------------
@@ -175,7 +225,6 @@ def _adjust(rules: Rules, batch: Batch, command: AdjustPoints) -> bytes:
 
 
 HANDLERS: Handlers = {
-    RecordPurchase: Handler(_prefetch_record, _record),
     RefundPurchase: Handler(_prefetch_refund, _refund),
     AdjustPoints: Handler(_prefetch_adjust, _adjust),
 }

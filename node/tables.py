@@ -1,4 +1,4 @@
-"""What a brand keeps beside its log: members, lots, purchases, rewards, vouchers, staff.
+"""What a brand keeps beside its log: members, lots, rewards, vouchers, staff.
 
 `metadata` begins as a copy of the kernel's tables; `node.redemption_tables` adds the tables of
 redemptions and agreements to it. The schema states the invariants it can state: nothing is
@@ -20,8 +20,10 @@ programmes = ledger_table(
     field("version"),
     field("digest", LargeBinary),
     field("effective_at_us", BigInt),
+    field("file", LargeBinary),
 )
-"""Every programme this brand has declared, by the index of its PROGRAMME entry."""
+"""Every version of the programme, by the index of its PROGRAMME entry, with the bytes of its file
+(empty for one of a release that did not keep them)."""
 
 members = ledger_table(
     metadata,
@@ -99,6 +101,7 @@ lots = ledger_table(
     field("expires_at_us", BigInt),
     field("due_at_us", BigInt),
     field("open", BigInt),
+    field("gone", BigInt),
     CheckConstraint("pending >= 0", name="pending"),
     CheckConstraint("available >= 0", name="available"),
     CheckConstraint("held >= 0", name="held"),
@@ -110,7 +113,8 @@ lots = ledger_table(
 """Points earned together, with one expiry (`expires_at_us` 0: never).
 
 The name is `<entry index>.<leg number>` of the leg which made it. `due_at_us` is when it next
-matures or expires by itself, 0 for never. `open` is 1 while any point is in it.
+matures or expires by itself, 0 for never. `gone` are points that ended in it unspent and that no
+refund has counted yet, which no entry states. `open` is 1 while any point is in it.
 """
 Index(None, lots.c.ledger, lots.c.account, lots.c.open)
 Index(None, lots.c.ledger, lots.c.due_at_us)
@@ -139,25 +143,6 @@ class_totals = ledger_table(
     field("points", BigInt),
 )
 """The sum of all legs by class, kept with every entry. Over all classes it is zero."""
-
-purchases = ledger_table(
-    metadata,
-    "purchases",
-    key("purchase_id"),
-    field("account"),
-    field("currency"),
-    field("amount_minor", BigInt),
-    field("refunded_minor", BigInt),
-    field("points", BigInt),
-    field("reversed_points", BigInt),
-    field("rate_points", BigInt),
-    field("rate_minor", BigInt),
-    field("lot"),
-    field("occurred_at_us", BigInt),
-    CheckConstraint("refunded_minor BETWEEN 0 AND amount_minor", name="refunded"),
-    CheckConstraint("reversed_points BETWEEN 0 AND points", name="reversed"),
-)
-"""What earned, at which rate, and what of it was refunded. `lot` is empty if it earned nothing."""
 
 rewards = ledger_table(
     metadata,
@@ -218,7 +203,6 @@ PROGRAMME_TABLES: tuple[Table, ...] = (
     lots,
     postings,
     class_totals,
-    purchases,
     rewards,
     vouchers,
     staff,

@@ -25,6 +25,8 @@ from comity.v1 import entry_pb2, member_pb2, merchant_pb2
 from node import (
     declaration,
     enrolment,
+    events,
+    marking,
     members,
     purchases,
     rewards,
@@ -37,7 +39,9 @@ from node.accounts import MEMBER_PARTS
 from node.book import NodeBook, Rules
 from node.commands import AdjustPoints, Enrol, RecordPurchase, RefundPurchase, Sweep
 from node.programme import Programme
+from node.standing import review_changed
 from node.store import NodeStore
+from node.versions import Versions
 
 NETWORK, LEDGER = "comity.example", "grocery"
 UNIT = f"{LEDGER}/points"
@@ -101,12 +105,17 @@ class Brand:
             holder="test",
             now_us=self.now_us,
         )
-        self.rules = Rules(network=NETWORK, participant=LEDGER, programme=self.programme)
+        self.rules = Rules(
+            network=NETWORK,
+            participant=LEDGER,
+            programme=self.programme,
+            versions=Versions(self.programme),
+        )
         book = NodeBook(
             self.rules,
-            *(one.HANDLERS for one in (declaration, enrolment, members, purchases, rewards, staff)),
-            sweep.HANDLERS,
-            vouchers.HANDLERS,
+            *(one.HANDLERS for one in (declaration, enrolment, members, events, purchases)),
+            *(one.HANDLERS for one in (marking, rewards, staff, sweep, vouchers)),
+            review=review_changed,
         )
         self.sequencer = Sequencer(
             engine=self.engine,

@@ -47,6 +47,7 @@ class RankState:
     level: str
     since_us: int
     until_us: int
+    pinned: bool = False
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ class Membership:
     def _rank(self, index: int, opening: entry_pb2.MarkOpening) -> None:
         if not opening.given or not opening.name:
             self._contradicts("marks", index, f"takes a level of {opening.account} away")
-        rank = RankState(opening.name, opening.since_us, opening.until_us)
+        rank = RankState(opening.name, opening.since_us, opening.until_us, opening.pinned)
         if self.ranks.get(opening.account) == rank:
             self._contradicts("marks", index, f"gives {opening.account} the level it has")
         self.ranks[opening.account] = rank

@@ -174,6 +174,12 @@ class Rows:
         """A point to roll back to."""
         return len(self._journal)
 
+    def keys_since(self, mark: Mark, table: Table) -> list[Key]:
+        """The keys of this table that were written since `mark`, in order, each once."""
+        cache = self._caches.get(table)
+        found = [at for one, at, _, _ in self._journal[mark:] if one is cache]
+        return list(dict.fromkeys(found))
+
     def rollback(self, mark: Mark) -> None:
         """Undo every write since `mark`."""
         journal = self._journal

@@ -10,6 +10,7 @@ from comity.v1 import clearing_pb2 as _clearing_pb2
 from comity.v1 import common_pb2 as _common_pb2
 from comity.v1 import entry_pb2 as _entry_pb2
 from comity.v1 import member_pb2 as _member_pb2
+from comity.v1 import programme_pb2 as _programme_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -32,15 +33,25 @@ class Purchase(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     OCCURRED_AT_US_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
     purchase_id: _builtins.str
     """The till's own id of the sale, unique per brand."""
     account: _builtins.str
     occurred_at_us: _builtins.int
     """When it happened; 0 means now."""
+    store: _builtins.str
     @_builtins.property
     def amount(self) -> _common_pb2.Money:
         """What was paid for goods that earn."""
 
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_programme_pb2.PurchaseLine]:
+        """What was bought; if given, the lines sum to the amount."""
+
+    @_builtins.property
+    def attributes(self) -> _containers.RepeatedCompositeFieldContainer[_programme_pb2.Attribute]: ...
     def __init__(
         self,
         *,
@@ -48,10 +59,13 @@ class Purchase(_message.Message):
         account: _builtins.str = ...,
         amount: _common_pb2.Money | None = ...,
         occurred_at_us: _builtins.int = ...,
+        lines: _abc.Iterable[_programme_pb2.PurchaseLine] | None = ...,
+        store: _builtins.str = ...,
+        attributes: _abc.Iterable[_programme_pb2.Attribute] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "occurred_at_us", b"occurred_at_us", "purchase_id", b"purchase_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "attributes", b"attributes", "lines", b"lines", "occurred_at_us", b"occurred_at_us", "purchase_id", b"purchase_id", "store", b"store"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -136,11 +150,16 @@ class RefundPurchaseRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     PURCHASE_ID_FIELD_NUMBER: _builtins.int
     CUMULATIVE_FIELD_NUMBER: _builtins.int
+    KEPT_LINES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     purchase_id: _builtins.str
     @_builtins.property
     def cumulative(self) -> _common_pb2.Money:
         """All that has been refunded of this purchase so far, this refund included."""
+
+    @_builtins.property
+    def kept_lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """What is kept of each line, where points were rounded by line and not all goes back."""
 
     def __init__(
         self,
@@ -148,10 +167,11 @@ class RefundPurchaseRequest(_message.Message):
         id: _builtins.str = ...,
         purchase_id: _builtins.str = ...,
         cumulative: _common_pb2.Money | None = ...,
+        kept_lines: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cumulative", b"cumulative"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cumulative", b"cumulative", "id", b"id", "purchase_id", b"purchase_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cumulative", b"cumulative", "id", b"id", "kept_lines", b"kept_lines", "purchase_id", b"purchase_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -126,7 +126,8 @@ class OfficeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AdmitApplicant(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lets an applicant in; where a fee is asked for, without it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

@@ -40,6 +40,7 @@ class OfficeServiceStub:
     ListApplications: _grpc.UnaryUnaryMultiCallable[_office_pb2.ListApplicationsRequest, _office_pb2.ListApplicationsResponse]
     """Enrolments that wait for approval or payment."""
     AdmitApplicant: _grpc.UnaryUnaryMultiCallable[_office_pb2.AdmitApplicantRequest, _office_pb2.AdmitApplicantResponse]
+    """Lets an applicant in; where a fee is asked for, without it."""
     RefuseApplicant: _grpc.UnaryUnaryMultiCallable[_office_pb2.RefuseApplicantRequest, _office_pb2.RefuseApplicantResponse]
     ConfirmPayment: _grpc.UnaryUnaryMultiCallable[_office_pb2.ConfirmPaymentRequest, _office_pb2.ConfirmPaymentResponse]
     """Tills too: the fee of a paid membership was taken."""
@@ -62,6 +63,7 @@ class OfficeServiceAsyncStub(OfficeServiceStub):
     ListApplications: _aio.UnaryUnaryMultiCallable[_office_pb2.ListApplicationsRequest, _office_pb2.ListApplicationsResponse]  # type: ignore[assignment]
     """Enrolments that wait for approval or payment."""
     AdmitApplicant: _aio.UnaryUnaryMultiCallable[_office_pb2.AdmitApplicantRequest, _office_pb2.AdmitApplicantResponse]  # type: ignore[assignment]
+    """Lets an applicant in; where a fee is asked for, without it."""
     RefuseApplicant: _aio.UnaryUnaryMultiCallable[_office_pb2.RefuseApplicantRequest, _office_pb2.RefuseApplicantResponse]  # type: ignore[assignment]
     ConfirmPayment: _aio.UnaryUnaryMultiCallable[_office_pb2.ConfirmPaymentRequest, _office_pb2.ConfirmPaymentResponse]  # type: ignore[assignment]
     """Tills too: the fee of a paid membership was taken."""
@@ -110,7 +112,8 @@ class OfficeServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _office_pb2.AdmitApplicantRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_office_pb2.AdmitApplicantResponse, _abc.Awaitable[_office_pb2.AdmitApplicantResponse]]: ...
+    ) -> _typing.Union[_office_pb2.AdmitApplicantResponse, _abc.Awaitable[_office_pb2.AdmitApplicantResponse]]:
+        """Lets an applicant in; where a fee is asked for, without it."""
 
     @_abc_1.abstractmethod
     def RefuseApplicant(

@@ -18,11 +18,11 @@ from comity.ledger.replay import Replay
 from comity.terms import agreements as arithmetic
 from comity.v1 import common_pb2, entry_pb2
 from comity.verify.comparison import Comparison, Key, Values, Written
+from comity.verify.event_tables import check_events, check_standing
 from comity.verify.mirror_tables import Mirror, check_agreements, check_mirror
 from comity.verify.redemption_tables import check_redemptions
 
 ISSUED: Final = int(entry_pb2.ACCOUNT_CLASS_ISSUED)
-CLAWED_BACK: Final = int(entry_pb2.ACCOUNT_CLASS_CLAWED_BACK)
 COMMITTED: Final = int(entry_pb2.OUTCOME_COMMITTED)
 ABORTED: Final = int(entry_pb2.OUTCOME_ABORTED)
 REVERSED: Final = int(entry_pb2.OUTCOME_REVERSED)
@@ -42,7 +42,7 @@ class Own:
     agreed: list[Key] = field(default_factory=list)
     answers: dict[int, Written] = field(default_factory=dict)
     earned: dict[str, list[Written]] = field(default_factory=lambda: defaultdict(list))
-    taken: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    taken: dict[str, list[Written]] = field(default_factory=lambda: defaultdict(list))
 
 
 def check_brand(compare: Comparison, replay: Replay) -> None:
@@ -51,7 +51,8 @@ def check_brand(compare: Comparison, replay: Replay) -> None:
     own = _read(compare)
     mirror = check_mirror(compare, replay.origin.partition("/")[2])
     _check_holds(compare, replay)
-    _check_purchases(compare, own)
+    check_events(compare, own.earned, own.taken)
+    check_standing(compare, replay)
     _check_notices(compare, replay, own, mirror)
     _check_pledges(compare, own, mirror)
     _check_answers(compare, own)
@@ -145,7 +146,7 @@ def _earn(compare: Comparison, own: Own, one: Written) -> None:
     elif one.kind == "accrual":
         own.earned[event].append(one)
     else:
-        own.taken[event] += points_of(one, CLAWED_BACK)
+        own.taken[event].append(one)
 
 
 def points_of(one: Written, account_class: int) -> int:
@@ -195,26 +196,6 @@ def _check_holds(compare: Comparison, replay: Replay) -> None:
     compare.table("holds", ("redemption_id", "acceptor"), (*first, *then, *last), expected)
     days = {at: tuple(sums) for at, sums in set_aside.items()}
     compare.sums("redeemed_days", ("account",), ("redemptions", "points"), days)
-
-
-def _check_purchases(compare: Comparison, own: Own) -> None:
-    """What a purchase earned stands in the entries that commit to it."""
-    if not compare.has("purchases"):
-        return
-    columns = ("purchase_id", "account", "points", "reversed_points", "lot")
-    rows = compare.rows("purchases", columns)
-    compare.keep("purchases", f"{len(rows)} purchases earned what the log says.")
-    for name, account, points, reversed_points, lot in rows:
-        earned = own.earned.get(name, [])
-        said = -sum(points_of(one, ISSUED) for one in earned)
-        owners = {leg.account for one in earned for leg in one.opening.legs if leg.account}
-        lots = {leg.lot for one in earned for leg in one.opening.legs if leg.lot}
-        if said != points:
-            compare.wrong("purchases", f"{name} says it earned {points} and the log {said}.")
-        elif owners not in ({account}, set()) or (lot and lot not in lots):
-            compare.wrong("purchases", f"{name} earned for another account or lot in the log.")
-        if own.taken.get(name, 0) > reversed_points:
-            compare.wrong("purchases", f"{name} says less was taken back than the log.")
 
 
 def _check_notices(compare: Comparison, replay: Replay, own: Own, mirror: Mirror) -> None:

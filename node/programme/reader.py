@@ -32,6 +32,7 @@ class ProgrammeFile:
 
     programme: Programme
     digest: bytes
+    data: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def read_programme(data: bytes) -> ProgrammeFile:
     Raises Mistaken, a Malformed, with one sentence for each mistake, naming the line.
     """
     programme, _ = read_model(data, Programme, file=PROGRAMME)
-    return ProgrammeFile(programme, hashlib.sha256(data).digest())
+    return ProgrammeFile(programme, hashlib.sha256(data).digest(), data)
 
 
 def read_model(data: bytes, model: type[M], *, file: str) -> tuple[M, Tree]:

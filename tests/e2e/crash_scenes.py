@@ -18,12 +18,12 @@ from google.protobuf import json_format
 import node.init
 from cli.demo.network import free_ports
 from cli.demo.patience import until
-from comity.clock import DAY, system_clock
+from comity.clock import DAY, SECOND, system_clock
 from comity.errors import Refused
 from comity.keys import SigningKey
 from comity.v1.common_pb2 import Money
 from comity.v1.entry_pb2 import (
-    ACCOUNT_CLASS_EXPIRED,
+    ACCOUNT_CLASS_AVAILABLE,
     PARTICIPANT_STATUS_ACTIVE,
     PARTICIPANT_STATUS_SUSPENDED,
 )
@@ -110,24 +110,23 @@ async def adjust(stage: Stage) -> None:
     assert await stage.available(ISSUER) == before + 7
 
 
-async def outdated(stage: Stage) -> None:
-    """A purchase so long ago that its points are due to expire: the next sweep's work."""
+async def ripening(stage: Stage) -> None:
+    """A purchase so long ago that its stamp is about to mature: the next sweep's work."""
     before = await stage.available(ISSUER)
-    await stage.buy(ISSUER, 11, occurred_at_us=system_clock() - 40 * DAY)
-    assert await stage.available(ISSUER) == before, "nobody can spend what has expired"
+    await stage.buy(ISSUER, 11, occurred_at_us=system_clock() - 30 * DAY + 2 * SECOND)
+    assert await stage.available(ISSUER) == before + 11
 
 
 async def expire(stage: Stage) -> None:
     """The sweep at the start finds what is due; what could be spent stays as it is."""
     before = await stage.available(ISSUER)
 
-    async def expired() -> bool:
+    async def matured() -> bool:
         totals = await retried(stage.issuer.get_totals)
-        expired = ACCOUNT_CLASS_EXPIRED
-        found = sum(int(one.points) for one in totals.totals if one.account_class == expired)
-        return found >= stage.expired
+        held = [one for one in totals.totals if one.unit.endswith("/stamps")]
+        return bool(sum(one.points for one in held if one.account_class == ACCOUNT_CLASS_AVAILABLE))
 
-    await until(expired, what="the points to expire", patience_s=PATIENCE_S)
+    await until(matured, what="the stamp to mature", patience_s=PATIENCE_S)
     assert await stage.available(ISSUER) == before
 
 

@@ -57,15 +57,18 @@ T = TypeVar("T")
 
 
 def programme(brand: str, version: int = 1) -> str:
-    """One point per cent, at once; the version decides nothing but the digest."""
+    """One point per cent, at once; a stamp per purchase after a month. The version decides
+    nothing but the digest."""
     return (
         f"version: '{version}'\n"
         f"name: {brand} points\n"
         "zone: Europe/Berlin\n"
         f"currency: {CURRENCY}\n"
-        "units: {points: {expiry: {days: 30}}}\n"
-        "earn: {purchase: {on: purchase, rate: {points: 1, per_minor: 1}}}\n"
-        "return_window_days: 0\n"
+        "units: {points: {expiry: {days: 40}}, stamps: {kind: growth}}\n"
+        "earn:\n"
+        "  purchase: {on: purchase, rate: {points: 1, per_minor: 1}, pending: false}\n"
+        "  stamps: {on: purchase, unit: stamps, points: 1}\n"
+        "return_window_days: 30\n"
         "backdate_days: 400\n"
         # At the acceptor a membership is paid for.
         f"enrolment: {{mode: {'paid' if brand == ACCEPTOR else 'open'}}}\n"
@@ -114,7 +117,6 @@ class Stage:
     count: int = 0
     versions: dict[str, int] = field(default_factory=dict)
     vouchers: list[str] = field(default_factory=list)
-    expired: int = 0
     killed: set[tuple[str, Step, Moment]] = field(default_factory=set)
 
     # --- dying ------------------------------------------------------------------------
@@ -164,7 +166,8 @@ class Stage:
     async def available(self, brand: str) -> int:
         """What the member can spend at a brand."""
         answer = await retried(self.wallet.member(self.brands[brand]).get_balance)
-        return sum(one.available for one in answer.balances)
+        mine = [one for one in answer.balances if one.unit.endswith("/points")]
+        return sum(one.available for one in mine)
 
     async def buy(self, brand: str, cents: int, *, occurred_at_us: int = 0) -> str:
         """A purchase by the member; returns its id."""

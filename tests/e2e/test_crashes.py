@@ -124,7 +124,6 @@ async def _prepare(stage: Stage, name: str, step: Step) -> None:
         text = programme(name, version)
         (stage.network.home(name) / "programme.yaml").write_text(text, "utf-8")
     if step is Step.EXPIRE:
-        await scenes.outdated(stage)
-        stage.expired += 11
+        await scenes.ripening(stage)
     if step is Step.VOUCHER and not stage.vouchers:
         await scenes.reward(stage)

@@ -127,7 +127,7 @@ def test_erasing_leaves_no_personal_data_and_ends_the_points() -> None:
     brand.pass_days(6)
     brand.buy(alice, 30)
     erase(brand, alice)
-    assert brand.kinds() == ["accrual", "accrual", "transfer", "expiry"]
+    assert brand.kinds() == ["accrual", "transfer", "accrual", "expiry"]
     for table in ("members", "profiles", "devices", "commands", "entries", "postings"):
         for row in brand.rows(table):
             assert "Alice" not in repr(row)
