@@ -99,12 +99,14 @@ def unit_name(unit: str) -> str:
 class Handler:
     """What one kind of command reads, and what it does.
 
-    `reviews` says that it looks at its members' levels and marks itself.
+    `reviews` says that it looks at its members' levels and marks itself, `publishes` that it may
+    add a version of the programme.
     """
 
     prefetch: Prefetch
     execute: Execute
     reviews: bool = False
+    publishes: bool = False
 
 
 Handlers = Mapping[type, Handler]
@@ -117,6 +119,8 @@ class NodeBook:
         """Raises ValueError if two modules claim one kind of command."""
         self.rules = rules
         self._review = review
+        # Nobody but this writer adds versions, so they are read at first and after it did.
+        self._published = True
         self._handlers: dict[type, Handler] = {}
         for some in handlers:
             twice = self._handlers.keys() & some.keys()
@@ -127,13 +131,15 @@ class NodeBook:
     def prefetch(self, rows: Rows, commands: Sequence[Command]) -> None:
         """Load what these commands may touch, kind by kind."""
         if self.rules.versions is not None:
-            self.rules.versions.refresh(rows)
+            if self._published:
+                self.rules.versions.refresh(rows)
             programme = self.rules.versions.at(rows.now_us)
             if programme is not self.rules.programme:
                 self.rules = replace(self.rules, programme=programme)
         by_kind: dict[type, list[Command]] = defaultdict(list)
         for command in commands:
             by_kind[type(command)].append(command)
+        self._published = any(self._handlers[kind].publishes for kind in by_kind)
         for kind, some in by_kind.items():
             self._handlers[kind].prefetch(self.rules, rows, some)
 

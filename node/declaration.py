@@ -122,6 +122,6 @@ def _check(
 
 
 HANDLERS: Handlers = {
-    DeclareProgramme: Handler(_prefetch, _declare),
-    PublishProgramme: Handler(_prefetch, _publish),
+    DeclareProgramme: Handler(_prefetch, _declare, publishes=True),
+    PublishProgramme: Handler(_prefetch, _publish, publishes=True),
 }

@@ -1,7 +1,7 @@
 """Every version of the brand's programme, and which one was in force when.
 
 Versions stand in the log and in a table, published or declared by a start. The writer learns new
-ones from the table before each batch, so a version counts from the batch after its own.
+ones from the table before the next batch, so a version counts from the batch after its own.
 """
 
 from __future__ import annotations
