@@ -35,6 +35,7 @@ from node.gate import Alarm
 from node.mirror import NETWORK_BODIES, Leaf, Mirror, check_numbers, effects, read_leaf
 from node.peers import Peers
 from node.redemption_tables import mirror, mirror_state
+from node.returns import CountReversal
 
 PAGE: Final = 512
 """Entries asked for at once; with their effects they fit one batch of the writer."""
@@ -59,14 +60,18 @@ class Feed:
         alarm: Alarm,
         reported: Callable[[], int],
         wait_ms: int = WAIT_MS,
+        ended: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`reported` answers the index of our log below which every DELIVERY is reported."""
+        """`reported` answers the index of our log below which every DELIVERY is reported, `ended`
+        is told LOST for each one that was reported too late and could not be taken back whole.
+        """
         self._rules = rules
         self._peers = peers
         self._store = store
         self._read = read
         self._alarm = alarm
         self._reported = reported
+        self._ended = ended
         self._wait_ms = wait_ms
         self._listeners: list[Listener] = []
         self._edge = Frontier()
@@ -255,6 +260,8 @@ class Feed:
                 raise outcome
             if isinstance(outcome, ComityError):
                 self._alarm(f"{command.step.value} by clearing's feed", outcome)
+            elif isinstance(command, CountReversal) and outcome.body:
+                self._ended("LOST")
 
     def _tell(self, leaves: Sequence[Leaf]) -> None:
         for leaf in leaves:

@@ -128,6 +128,7 @@ def join(
         alarm=alarm,
         reported=driver.reported,
         wait_ms=follow_ms,
+        ended=ended,
     )
     errands = Errands(peers=peers, feed=feed, store=store, read=read, alarm=alarm)
     in_force = InForce(store)

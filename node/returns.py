@@ -3,6 +3,10 @@
 The acceptor first makes sure that it has what it gives the points back for: vouchers are voided,
 or goods are in the till's hands; points of an exchange are taken from the member again. What is
 reversed is named as a cumulative quantity, so a repeated request takes nothing back twice.
+
+Clearing reverses by itself what nobody reported in time. Of such a delivery the acceptor takes
+back what it still can: unused vouchers are void, points of an exchange are clawed back as the
+programme says. The rest is its loss.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from node.accounts import (
     BY_PARTNER,
     CLAWED_BACK,
     Movement,
+    claw_back,
     lot,
     open_lots,
     prefetch_accounts,
@@ -34,8 +39,8 @@ from node.lots import take
 from node.redemption_tables import redemptions, returns
 from node.redemptions import State, following
 from node.rewards import prefetch_rewards, return_stock
-from node.tables import lots, vouchers
-from node.vouchers import VALID, VOID, prefetch_vouchers
+from node.tables import lots
+from node.vouchers import prefetch_vouchers, void_unused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +63,14 @@ class TakeBack:
 
 
 def _prefetch(rules: Rules, rows: Rows, commands: Sequence[TakeBack]) -> None:
-    ids = list(dict.fromkeys(c.redemption_id for c in commands))
+    _prefetch_redemptions(rules, rows, list(dict.fromkeys(c.redemption_id for c in commands)))
+    rows.load(returns, [(c.redemption_id, c.cumulative_points) for c in commands])
+
+
+def _prefetch_redemptions(rules: Rules, rows: Rows, ids: Sequence[str]) -> None:
+    """Load redemptions with all that was handed out for them."""
     rows.load(redemptions, [(name,) for name in ids])
     rows.load_where(returns, "redemption_id", ids)
-    rows.load(returns, [(c.redemption_id, c.cumulative_points) for c in commands])
     prefetch_vouchers(rows, ids)
     found = [row for name in ids if (row := rows.get(redemptions, (name,))) is not None]
     prefetch_rewards(rows, [row["reward_id"] for row in found if row["reward_id"]])
@@ -128,9 +137,7 @@ def _void_whole(rows: Rows, row: Mapping[str, Any]) -> None:
 
     A till may take back what a used voucher bought: the goods are in its hands.
     """
-    for voucher in rows.find(vouchers, "redemption_id", row["redemption_id"]):
-        if voucher["state"] == VALID:
-            rows.put(vouchers, voucher | {"state": VOID})
+    void_unused(rows, row["redemption_id"])
     return_stock(rows, row["reward_id"], row["quantity"])
 
 
@@ -185,11 +192,11 @@ class CountReversal:
 
 def _prefetch_count(rules: Rules, rows: Rows, commands: Sequence[CountReversal]) -> None:
     ids = list(dict.fromkeys(c.decided.decision.redemption_id for c in commands))
-    rows.load(redemptions, [(name,) for name in ids])
-    rows.load_where(returns, "redemption_id", ids)
+    _prefetch_redemptions(rules, rows, ids)
 
 
 def _count(rules: Rules, batch: Batch, command: CountReversal) -> bytes:
+    """Answers what was lost, where a delivery was reported too late; otherwise nothing."""
     rows, decided = batch.rows, command.decided
     row = rows.get(redemptions, (decided.decision.redemption_id,))
     if row is None:
@@ -198,13 +205,49 @@ def _count(rules: Rules, batch: Batch, command: CountReversal) -> bytes:
         # Nothing was handed out; the redemption's own driver ends it with both decisions.
         return b""
     following(State(row["state"]), decided)
-    reversed_to = row["points"]
     if decided.decision.HasField("cites"):
         claimed = _claimed(rules, rows, decided)
         rows.put(returns, claimed | {"state": "REVERSED"})
-        reversed_to = claimed["cumulative_points"]
-    rows.put(redemptions, row | {"reversed_points": max(row["reversed_points"], reversed_to)})
-    return b""
+        reversed_to = max(row["reversed_points"], claimed["cumulative_points"])
+        rows.put(redemptions, row | {"reversed_points": reversed_to})
+        return b""
+    if row["reversed_points"] == row["points"]:
+        return b""
+    rows.put(redemptions, row | {"reversed_points": row["points"]})
+    lost = _undo_late(rules, batch, row)
+    return lost.to_bytes(8, "big") if lost else b""
+
+
+def _undo_late(rules: Rules, batch: Batch, row: Mapping[str, Any]) -> int:
+    """A delivery that was reported too late is not paid for, so what it gave is worth nothing.
+
+    Returns what stays with the member, the acceptor's loss: pieces whose voucher was used, or
+    points that the programme's clawback leaves.
+    """
+    told = batch.rows.find(returns, "redemption_id", row["redemption_id"])
+    back = max((one["cumulative_points"] for one in told), default=0)
+    if row["destination"]:
+        return _claw_back_late(rules, batch, row, back)
+    if back == row["points"]:
+        return 0
+    valid = void_unused(batch.rows, row["redemption_id"])
+    return_stock(batch.rows, row["reward_id"], valid)
+    return int(row["quantity"]) - valid
+
+
+def _claw_back_late(rules: Rules, batch: Batch, row: Mapping[str, Any], back: int) -> int:
+    """Points of an exchange, but for what a RETURN has taken already; which are not recovered."""
+    account, wanted = row["destination"], row["acceptor_points"] - _share(row, back)
+    if not wanted:
+        return 0
+    settle(rules, batch, account)
+    movement = Movement(rules, batch, reference=row["redemption_id"])
+    taken, _ = claw_back(rules, batch, movement, account, wanted, row["lot"], given=BY_PARTNER)
+    movement.own(CLAWED_BACK, taken)
+    if movement.legs:
+        salt = batch.random(entries.SALT_BYTES)
+        movement.append(pb.Clawback(event=entries.seal_event(row["redemption_id"], salt)))
+    return int(wanted - taken)
 
 
 def _claimed(rules: Rules, rows: Rows, decided: Decided) -> dict[str, Any]:

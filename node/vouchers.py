@@ -85,25 +85,17 @@ def issue_vouchers(batch: Batch, *, reward_id: str, redemption_id: str, quantity
 
 
 def prefetch_vouchers(rows: Rows, redemption_ids: Sequence[str]) -> None:
-    """Load the vouchers of these redemptions, for `void_vouchers`."""
+    """Load the vouchers of these redemptions, for `void_unused`."""
     rows.load_where(vouchers, "redemption_id", redemption_ids)
 
 
-def void_vouchers(rows: Rows, redemption_id: str, quantity: int) -> list[str]:
-    """Take back so many unused vouchers of a redemption; returns their codes.
-
-    Raises AlreadyUsed if fewer are unused: what a till has taken is not taken back.
-    """
+def void_unused(rows: Rows, redemption_id: str) -> int:
+    """Void every voucher of a redemption that no till has taken; returns how many those were."""
     found = rows.find(vouchers, "redemption_id", redemption_id)
-    valid = sorted((row for row in found if row["state"] == VALID), key=lambda row: row["code"])
-    if len(valid) < quantity:
-        raise AlreadyUsed(
-            f"{len(valid)} vouchers of {redemption_id} are unused; take back at most so many.",
-            metadata={"unused": str(len(valid))},
-        )
-    for row in valid[:quantity]:
+    valid = [row for row in found if row["state"] == VALID]
+    for row in valid:
         rows.put(vouchers, row | {"state": VOID})
-    return [row["code"] for row in valid[:quantity]]
+    return len(valid)
 
 
 # --- tills ----------------------------------------------------------------------------------

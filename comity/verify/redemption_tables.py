@@ -232,6 +232,12 @@ def _check_stock(compare: Comparison, rows: Sequence[_Row], returns: Sequence[Wr
         back = by_id.get(one.body.redemption_id)
         if back is not None and back.reward_id and one.body.cumulative_points == back.points:
             promised[back.reward_id][1] -= back.quantity
+    returned = {(one.body.redemption_id, one.body.cumulative_points) for one in returns}
+    for name, state in compare.rows("vouchers", ("redemption_id", "state")):
+        whose = by_id.get(name)
+        if state == "VOID" and whose is not None and (name, whose.points) not in returned:
+            # Reported too late: what was not used yet is on the shelf again.
+            promised[whose.reward_id][1] -= 1
     stored = compare.rows("rewards", ("reward_id", "reserved", "delivered"))
     compare.keep("rewards", f"The stock of {len(stored)} rewards is what redemptions left.")
     for name, reserved, delivered in stored:
