@@ -156,6 +156,12 @@ def _distrusted(target: Target, error: ssl.SSLCertVerificationError, clock: Cloc
     name = _common_name(shown.subject) if shown else "unknown"
     now = rfc3339(clock())[:19]
     if error.verify_code == 10 and shown is not None:
+        if shown.not_valid_after_utc.timestamp() * SECOND > clock():
+            return _step3(
+                f"The certificate of the CA you trust has ended; here it is {now}Z.",
+                "Use the network's new ca.crt, which its operator hands out; if the date here is "
+                "wrong, set the clock.",
+            )
         return _step3(
             f"The server's certificate ended at {shown.not_valid_after_utc:%Y-%m-%d %H:%M}Z; "
             f"here it is {now}Z.",
