@@ -37,18 +37,9 @@ from comity.rpc.logging import get_logger
 from comity.rpc.metrics import Metrics
 from comity.terms import mandates, quotes
 from comity.v1 import common_pb2, entry_pb2, member_pb2, merchant_pb2, peer_pb2
-from node import (
-    declaration,
-    enrolment,
-    members,
-    purchases,
-    rewards,
-    staff,
-    sweep,
-    tables,
-    vouchers,
-)
+from node import tables
 from node.book import NodeBook, Rules
+from node.build import PROGRAMME_HANDLERS
 from node.commands import Enrol, PutReward, RecordPurchase
 from node.gate import Gate, GatedQueue, gated
 from node.network import NETWORK_HANDLERS, Network, join
@@ -158,14 +149,10 @@ class Node:
             now_us=world.clock(),
             is_dead=lambda _: True,
         )
-        programme_handlers = (
-            one.HANDLERS
-            for one in (declaration, enrolment, members, purchases, rewards, staff, sweep, vouchers)
-        )
         self.sequencer = Sequencer(
             engine=self.engine,
             lease=lease,
-            book=NodeBook(self.rules, *programme_handlers, *NETWORK_HANDLERS),
+            book=NodeBook(self.rules, *PROGRAMME_HANDLERS, *NETWORK_HANDLERS),
             signer=signer,
             clock=world.clock,
             random=seeded.Random(f"{self.name} {world.starts}").randbytes,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final
 
 from comity.errors import BadStatement
@@ -58,9 +59,7 @@ def check_brand(compare: Comparison, replay: Replay) -> None:
     _check_answers(compare, own)
     check_agreements(compare, mirror, iter(own.agreed))
     check_redemptions(compare, own.deliveries, own.returns, mirror)
-    compare.table(
-        "programmes", ("index",), ("version", "digest", "effective_at_us"), own.programmes
-    )
+    _check_programmes(compare, own)
 
 
 def _check_balances(compare: Comparison, replay: Replay) -> None:
@@ -155,6 +154,16 @@ def points_of(one: Written, account_class: int) -> int:
 
 
 # --- tables ---------------------------------------------------------------------------------
+
+
+def _check_programmes(compare: Comparison, own: Own) -> None:
+    """Versions as they were declared, and the files kept of them by their digests."""
+    compare.table(
+        "programmes", ("index",), ("version", "digest", "effective_at_us"), own.programmes
+    )
+    for version, digest, file in compare.rows("programmes", ("version", "digest", "file")):
+        if file and sha256(file).digest() != bytes(digest):
+            compare.wrong("programmes", f"the file of {version} is not the one declared.")
 
 
 def _check_holds(compare: Comparison, replay: Replay) -> None:
