@@ -175,6 +175,38 @@ async def test_a_pledge_makes_the_partner_pay_the_issuer(world: World) -> None:
     assert world.positions() == {"grocery": 40, "fuel": -40}
 
 
+async def test_a_partner_takes_back_in_parts_what_it_pledged(world: World) -> None:
+    grocery, fuel = world.brands["grocery"], world.brands["fuel"]
+    pledge = entry_pb2.Pledge(
+        network="comity.example",
+        issuer="grocery",
+        redemption_id=redemption_id("pledge"),
+        agreement_id="agr_grocery-fuel",
+        agreement_version=1,
+        points=40,
+        amount=euros(40),
+        destination=bytes(range(32)),
+        event=bytes(range(32)),
+        expires_at_us=world.clock() + 1,
+    )
+    result = await world.one(fuel, pb.ClaimItem(pledge=pb.PledgeClaim(pledge=fuel.state(pledge))))
+    before = world.positions()
+    await world.pulse(fuel)
+    half = world.giving_back(fuel, result.decided, cumulative=pledge.points // 2)
+    first = await world.one(fuel, half)
+    assert outcome(first) == "REVERSED RETURNED"
+    decision = decision_of(first.decided)
+    assert (decision.kind, decision.issuer) == (decision_of(result.decided).kind, "grocery")
+    again = await world.one(fuel, half)
+    assert again.decided.decision.index == first.decided.decision.index
+    assert {name: 2 * minor for name, minor in world.positions().items()} == before
+    whole = world.giving_back(fuel, result.decided, cumulative=pledge.points)
+    assert outcome(await world.one(fuel, whole)) == "REVERSED RETURNED"
+    assert not any(world.positions().values())
+    stolen = world.giving_back(grocery, result.decided, cumulative=pledge.points)
+    assert (await world.one(grocery, stolen)).failure.code
+
+
 async def test_resolve_shows_the_first_decision_and_its_reversals_in_order(
     world: World,
 ) -> None:
