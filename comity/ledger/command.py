@@ -22,7 +22,7 @@ Content = bytes | str | int | None | Sequence["Content"]
 
 DIGEST_SIZE = 32
 _PIECE_SIZE = 4
-_SALTS_BYTES = 64
+_SALTS_BYTES = 1_024
 _RANDOM_BYTES = 4_096
 
 
