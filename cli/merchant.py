@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cli import output
-from cli.access import Address, Ca, Key, Origin, Staff, merchant
+from cli.access import Address, Ca, Key, Origin, Staff, merchant, office
 from cli.commands import WriteId, command, group
 from cli.options import HERE, Id, Json, Limit, Node
 from cli.parts import PARTS
@@ -18,6 +18,7 @@ from comity.errors import Malformed, rebuild
 from comity.v1.common_pb2 import Failure
 from comity.v1.member_pb2 import Redemption
 from comity.v1.merchant_pb2 import Purchase, PurchaseResult
+from comity.v1.office_pb2 import ADJUSTMENT_STATE_WAITING
 
 app = group(PARTS["merchant"].help)
 voucher = group("Vouchers which members show at the till.")
@@ -174,15 +175,23 @@ async def adjust(
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Give or take points by hand; the log keeps the reason."""
-    async with merchant(_staff(node, key)) as client:
-        index = await client.adjust_points(
+    """Give or take points by hand; the log keeps the reason.
+
+    What the programme lets no manager do alone waits for another one: `merchant adjustment`.
+    """
+    async with office(_staff(node, key)) as client:
+        answer = await client.propose_adjustment(
             id=WriteId.of(write_id), account=account, points=points, reason_code=reason
         )
+    waits = answer.state == ADJUSTMENT_STATE_WAITING
     output.emit(
-        {"index": index},
+        answer,
         as_json,
-        lambda: output.say(f"{account} was adjusted by {points:+,} points: entry {index}."),
+        lambda: output.say(
+            f"{answer.adjustment_id} waits for another manager: {points:+,} points for {account}."
+            if waits
+            else f"{account} was adjusted by {points:+,} points: entry {answer.index}."
+        ),
     )
 
 

@@ -31,7 +31,7 @@ class Part:
 PARTS: Final[Mapping[str, Part]] = {
     "member": Part(
         help="A member's wallet: several brands, one view of balances, rewards at all of them.",
-        modules=("cli.member", "cli.redeem"),
+        modules=("cli.member", "cli.redeem", "cli.rights"),
     ),
     "merchant": Part(
         help="Tills and managers at a brand's node.",
@@ -41,6 +41,7 @@ PARTS: Final[Mapping[str, Part]] = {
             "cli.catalogue",
             "cli.agreements",
             "cli.joining",
+            "cli.desk",
             "cli.webhooks",
         ),
     ),

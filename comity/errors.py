@@ -22,6 +22,7 @@
     │   ├── CapExceeded      the payer's net debit cap
     │   ├── Suspended        a participant is suspended or frozen
     │   ├── MemberLocked
+    │   ├── SpendingFrozen   the brand lets nobody spend its points for now
     │   ├── NotEligible      the programme's rules of enrolment say no; `reason` says which
     │   ├── AlreadyUsed      a voucher, quote, mandate or hold that is spent
     │   ├── AlreadyDecided   the redemption has its one decision
@@ -158,6 +159,10 @@ class Suspended(Refused):
 
 class MemberLocked(Refused):
     code = "MEMBER_LOCKED"
+
+
+class SpendingFrozen(Refused):
+    code = "SPENDING_FROZEN"
 
 
 class NotEligible(Refused):

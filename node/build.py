@@ -40,9 +40,13 @@ from comity.serve.session_service import RegisteredKey, SessionService
 from comity.v1 import log_pb2, member_pb2, merchant_pb2, office_pb2, peer_pb2
 from comity.v1.operator_pb2 import NetworkConfig
 from node import (
+    adjustments,
+    claims,
     declaration,
     enrolment,
     events,
+    freeze,
+    imports,
     invitations,
     marking,
     members,
@@ -54,7 +58,9 @@ from node import (
 )
 from node.book import Handlers, NodeBook, Rules
 from node.commands import DeclareProgramme
+from node.desk_store import DeskStore
 from node.driver import OPEN_LIMIT
+from node.export import Export
 from node.gate import Alarms, Gate, GatedQueue, gated
 from node.member_service import MemberService
 from node.merchant_service import MerchantService
@@ -74,6 +80,7 @@ from node.webhooks.sender import Post, Webhooks
 
 PROGRAMME_HANDLERS: Final[tuple[Handlers, ...]] = (
     declaration.HANDLERS,
+    adjustments.HANDLERS,
     members.HANDLERS,
     events.HANDLERS,
     purchases.HANDLERS,
@@ -84,6 +91,9 @@ PROGRAMME_HANDLERS: Final[tuple[Handlers, ...]] = (
     sweep.HANDLERS,
     enrolment.HANDLERS,
     invitations.HANDLERS,
+    freeze.HANDLERS,
+    claims.HANDLERS,
+    imports.HANDLERS,
     endpoints.HANDLERS,
 )
 """The rules of the programme, for the node's book."""
@@ -344,10 +354,14 @@ def _public_endpoint(
         lookup=lookup,
     )
     office_store = OfficeStore(world.engine, rules.participant)
+    desk_store = DeskStore(world.engine, rules.participant)
+    export = Export(world.engine, queue.store)
     member = MemberService(
         origin=rules.origin,
         store=store,
         office=office_store,
+        members_desk=desk_store,
+        export=export,
         queue=queue,
         read=world.read,
         clock=world.clock,
@@ -358,6 +372,9 @@ def _public_endpoint(
         store=store, queue=queue, read=world.read, desk=network.desk, sessions=standing
     )
     office = OfficeService(
+        rules=rules,
+        desk=desk_store,
+        export=export,
         store=office_store,
         queue=queue,
         read=world.read,

@@ -21,6 +21,7 @@ from node.book import Handler, Handlers, Rules
 from node.commands import DeclareProgramme, PublishProgramme
 from node.programme import Programme, read_programme
 from node.programme.promises import broken_forms, taken_away
+from node.sandbox import check_sandbox
 from node.tables import programmes
 
 NOTICE_DAYS: Final = 30
@@ -80,6 +81,7 @@ def _declare(rules: Rules, batch: Batch, command: DeclareProgramme) -> bytes:
 
 def _publish(rules: Rules, batch: Batch, command: PublishProgramme) -> bytes:
     programme = read_programme(command.file).programme
+    check_sandbox(programme, rules.network)
     digest = hashlib.sha256(command.file).digest()
     if _known(batch.rows, command.version, digest):
         raise Conflict(

@@ -20,7 +20,7 @@ from comity.ledger.steps import Step
 from comity.v1 import member_pb2, office_pb2
 from node.book import Handler, Handlers, Rules
 from node.commands import Enrol
-from node.members import join, key_name
+from node.members import add_device, join, key_name
 from node.operation_tables import applications, invitations
 from node.programme.calendar import local_day
 from node.tables import devices
@@ -97,6 +97,9 @@ def _prefetch_enrol(rules: Rules, rows: Rows, commands: Sequence[Enrol]) -> None
 
 def _enrol(rules: Rules, batch: Batch, command: Enrol) -> bytes:
     mode = rules.programme.enrolment.mode
+    invited = command.invitation and batch.rows.get(invitations, (command.invitation,))
+    if invited and invited["account"] and invited["state"] == "VALID":
+        return _take_over(batch, command, invited["account"])
     check_eligible(rules, command, batch.now_us)
     account = f"acc_{batch.random(16).hex()}"
     said = {name: getattr(command, name) for name in NOTHING_SAID}
@@ -105,6 +108,17 @@ def _enrol(rules: Rules, batch: Batch, command: Enrol) -> bytes:
     if mode == "invited":
         _use_invitation(batch, command, account)
     key_id = join(rules, batch, account, command.public_key, said)
+    return canonical(
+        member_pb2.EnrolResponse(
+            account=account, key_id=key_id, state=member_pb2.ENROLMENT_STATE_MEMBER
+        )
+    )
+
+
+def _take_over(batch: Batch, command: Enrol, account: str) -> bytes:
+    """The first device of a member who was imported, and who has this code from the brand."""
+    _use_invitation(batch, command, account)
+    key_id = add_device(batch, account, command.public_key)
     return canonical(
         member_pb2.EnrolResponse(
             account=account, key_id=key_id, state=member_pb2.ENROLMENT_STATE_MEMBER

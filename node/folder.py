@@ -19,6 +19,7 @@ from node.build import Brand, Limits
 from node.log_keys import LogKeys, passphrase_from
 from node.open_holds import HoldLimits
 from node.programme import ProgrammeFile, read_programme
+from node.sandbox import check_sandbox
 from node.settings import NodeSettings, load_settings
 
 
@@ -114,10 +115,12 @@ def read(path: Path) -> Folder:
     except json_format.ParseError as error:
         raise Malformed(f"{path / 'network.json'} is damaged; join the network again.") from error
     log_keys = LogKeys(path, passphrase_from())
+    stated = read_programme(programme.read_bytes())
+    check_sandbox(stated.programme, settings.network)
     return Folder(
         path=path,
         settings=settings,
-        programme=read_programme(programme.read_bytes()),
+        programme=stated,
         signer=log_keys.signer(settings.origin),
         log_keys=log_keys,
         secret=ServerSecret(tls.load_private(path / "secret.key")),

@@ -42,6 +42,7 @@ from node.accounts import (
 )
 from node.book import Handler, Handlers, Rules
 from node.decided import Decided, check_amounts
+from node.freeze import prefetch_freeze, require_burning
 from node.lots import take
 from node.programme import check_redemption, local_day
 from node.redemption_tables import agreements, holds, redeemed_days
@@ -141,6 +142,7 @@ def _prefetch_place(rules: Rules, rows: Rows, commands: Sequence[PlaceHold]) -> 
     rows.load(agreements, [(c.quote.agreement_id, c.quote.agreement_version) for c in commands])
     day = local_day(rules.programme, rows.now_us).toordinal()
     rows.load(redeemed_days, [(c.account, day) for c in commands])
+    prefetch_freeze(rows)
 
 
 def _place(rules: Rules, batch: Batch, command: PlaceHold) -> bytes:
@@ -157,6 +159,7 @@ def _place(rules: Rules, batch: Batch, command: PlaceHold) -> bytes:
     _check_device(rows, command)
     if member(rows, command.account)["locked"]:
         raise MemberLocked("The member's account is locked; the member's brand can unlock it.")
+    require_burning(rules, rows)
     _count_redemption(rules, batch, command)
     # 3. The points.
     settle(rules, batch, command.account)

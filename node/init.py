@@ -47,6 +47,7 @@ from node.book import NodeBook, Rules
 from node.commands import INTERNAL, AddStaffKey
 from node.log_keys import LogKeys
 from node.programme import read_programme
+from node.sandbox import check_sandbox
 from node.settings import FILE, NodeSettings, load_settings
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -161,6 +162,7 @@ def _create(
     named = PROGRAMME.replace("NAME", json.dumps(display_name or participant))
     content = programme or named.encode()
     read = read_programme(content)
+    check_sandbox(read.programme, network)
     subject = brand(network, participant)
     (folder / FILE).write_text(text)
     settings = load_settings(folder)

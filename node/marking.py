@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from comity.errors import Conflict, Malformed, NotFound, Refused, Unauthenticated
+from comity.errors import Conflict, Malformed, NotFound, Unauthenticated
 from comity.ledger.command import Batch
 from comity.ledger.entries import canonical
 from comity.ledger.rows import Rows
@@ -23,6 +23,7 @@ from node.accounts import (
 from node.book import Handler, Handlers, Rules
 from node.commands import ConvertPoints, SetMark
 from node.event_tables import marks
+from node.freeze import prefetch_freeze, require_burning
 from node.lots import take
 from node.members import member_device, require_unlocked
 from node.programme import LotDraft, Programme, expires_at
@@ -78,6 +79,7 @@ def _prefetch_convert(rules: Rules, rows: Rows, commands: Sequence[ConvertPoints
     prefetch_accounts(rules, rows, names)
     prefetch_standing(rows, names)
     rows.load(devices, [(command.acting_key,) for command in commands])
+    prefetch_freeze(rows)
 
 
 def _convert(rules: Rules, batch: Batch, command: ConvertPoints) -> bytes:
@@ -90,8 +92,7 @@ def _convert(rules: Rules, batch: Batch, command: ConvertPoints) -> bytes:
     conversion = programme.conversions.get(command.conversion)
     if conversion is None:
         raise NotFound(f"The programme has no conversion {command.conversion}.", field="conversion")
-    if programme.burn_frozen:
-        raise Refused("Spending is stopped in this programme; earning goes on.")
+    require_burning(rules, rows)
     made = converted(conversion, command.points)
     settle(rules, batch, account)
     source, target = rules.full(conversion.from_unit), rules.full(conversion.into_unit)

@@ -13,8 +13,11 @@ from comity.ledger.queue import CommandQueue
 from comity.ledger.runner import Runner
 from comity.rpc.caller import Caller
 from comity.v1 import member_pb2 as pb
+from node.claims import ClaimPurchase
 from node.commands import AddDevice, Enrol, RevokeDevice
+from node.desk_store import DeskStore
 from node.enrolment import check_birth_date
+from node.export import Export
 from node.members import check_possession, key_name
 from node.office_store import OfficeStore
 from node.sessions import Sessions
@@ -34,6 +37,8 @@ class MemberService:
         origin: str,
         store: NodeStore,
         office: OfficeStore,
+        members_desk: DeskStore,
+        export: Export,
         queue: CommandQueue,
         read: Runner,
         clock: Clock,
@@ -43,6 +48,8 @@ class MemberService:
         self._origin = origin
         self._store = store
         self._office = office
+        self._members_desk = members_desk
+        self._export = export
         self._queue = queue
         self._read = read
         self._clock = clock
@@ -160,6 +167,35 @@ class MemberService:
         self, caller: Caller, request: pb.GetIssuerReceiptRequest
     ) -> pb.GetIssuerReceiptResponse:
         return await self._desk.get_issuer_receipt(caller, request)
+
+    # --- missed purchases, and what is known ------------------------------------------
+
+    async def claim_purchase(
+        self, caller: Caller, request: pb.ClaimPurchaseRequest
+    ) -> pb.ClaimPurchaseResponse:
+        command = ClaimPurchase(
+            caller=caller.name,
+            id=request.id,
+            account=caller.id,
+            purchase_id=request.purchase_id,
+            currency=request.amount.currency,
+            minor=request.amount.minor,
+            occurred_at_us=request.occurred_at_us,
+        )
+        answer = await self._queue.submit(command)
+        return pb.ClaimPurchaseResponse.FromString(answer.body)
+
+    async def list_my_claims(
+        self, caller: Caller, request: pb.ListMyClaimsRequest
+    ) -> pb.ListMyClaimsResponse:
+        found = await self._read(lambda: self._members_desk.claims_of(caller.id))
+        return pb.ListMyClaimsResponse(claims=found)
+
+    async def export_my_data(
+        self, caller: Caller, request: pb.ExportMyDataRequest
+    ) -> pb.ExportMyDataResponse:
+        page = await self._read(lambda: self._export.page(caller.id, request.cursor))
+        return pb.ExportMyDataResponse(page=page)
 
     # --- at an acceptor ---------------------------------------------------------------
 

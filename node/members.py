@@ -20,7 +20,7 @@ from node.accounts import empty_balance, expire, member, open_lots, prefetch_acc
 from node.book import Handler, Handlers, Rules
 from node.commands import AddDevice, EraseMember, LockMember, RevokeDevice
 from node.event_tables import events
-from node.operation_tables import applications
+from node.operation_tables import applications, claims, invitations
 from node.tables import accounts, devices, members, profiles
 
 MAX_DEVICES = 32
@@ -60,7 +60,13 @@ def join(
     rules: Rules, batch: Batch, account: str, public_key: bytes, profile: Mapping[str, str]
 ) -> str:
     """Make a member of a new account, whose first device this is; returns the key's id."""
-    key_id = _add_device(batch, account, public_key)
+    key_id = add_device(batch, account, public_key)
+    create(rules, batch, account, profile)
+    return key_id
+
+
+def create(rules: Rules, batch: Batch, account: str, profile: Mapping[str, str]) -> None:
+    """A new account, and what is known of its member."""
     batch.rows.insert(
         members,
         {"account": account, "created_at_us": batch.now_us, "locked": 0, "erased_at_us": 0},
@@ -69,7 +75,6 @@ def join(
         batch.rows.insert(accounts, empty_balance(account, rules.unit))
     if any(profile.values()):
         batch.rows.insert(profiles, {"account": account, **profile})
-    return key_id
 
 
 # --- devices --------------------------------------------------------------------------------
@@ -89,7 +94,7 @@ def _add(rules: Rules, batch: Batch, command: AddDevice) -> bytes:
     active = _active_devices(batch.rows, command)
     if len(active) >= MAX_DEVICES:
         raise Refused(f"A member has at most {MAX_DEVICES} devices; revoke one first.")
-    key_id = _add_device(batch, command.account, command.public_key)
+    key_id = add_device(batch, command.account, command.public_key)
     return canonical(member_pb2.AddDeviceResponse(key_id=key_id))
 
 
@@ -114,7 +119,8 @@ def _active_devices(rows: Rows, command: AddDevice | RevokeDevice) -> dict[str, 
     return active
 
 
-def _add_device(batch: Batch, account: str, public_key: bytes) -> str:
+def add_device(batch: Batch, account: str, public_key: bytes) -> str:
+    """Admit a device key of the account, and answer its id. Raises Conflict for one in use."""
     key_id = key_name(public_key)
     if batch.rows.get(devices, (key_id,)) is not None:
         raise Conflict(
@@ -154,6 +160,8 @@ def _prefetch_erase(rules: Rules, rows: Rows, commands: Sequence[EraseMember]) -
     rows.load(profiles, [(name,) for name in names])
     rows.load_where(devices, "account", names)
     rows.load(applications, [(name,) for name in names])
+    rows.load_where(claims, "account", names)
+    rows.load_where(invitations, "account", names)
 
 
 def _erase(rules: Rules, batch: Batch, command: EraseMember) -> bytes:
@@ -172,6 +180,10 @@ def _erase(rules: Rules, batch: Batch, command: EraseMember) -> bytes:
         rows.delete(devices, (device["key_id"],))
     rows.delete(profiles, (account,))
     rows.delete(applications, (account,))
+    for claim in rows.find(claims, "account", account):
+        rows.delete(claims, (claim["claim_id"],))
+    for code in rows.find(invitations, "account", account):
+        rows.delete(invitations, (code["code"],))
     rows.put(members, row | {"erased_at_us": batch.now_us, "locked": 1})
     return canonical(merchant_pb2.EraseMemberResponse())
 

@@ -21,7 +21,8 @@ invitations = ledger_table(
     field("account"),
     CheckConstraint("state IN ('VALID', 'USED', 'REVOKED')", name="state"),
 )
-"""Codes for one enrolment each. `account` is who has used it, "" while nobody has."""
+"""Codes for one enrolment each. `account` is who has used it, or for whom alone it was made: a
+member who was imported; else ""."""
 Index(None, invitations.c.ledger, invitations.c.account)
 
 applications = ledger_table(
@@ -50,6 +51,68 @@ is why it was refused, or the payment's reference."""
 Index(None, applications.c.ledger, applications.c.key_id)
 Index(None, applications.c.ledger, applications.c.state)
 
+adjustments = ledger_table(
+    metadata,
+    "adjustments",
+    key("adjustment_id"),
+    field("account"),
+    field("points", BigInt),
+    field("reason_code"),
+    field("state"),
+    field("proposed_by"),
+    field("proposed_key"),
+    field("proposed_at_us", BigInt),
+    field("expires_at_us", BigInt),
+    field("decided_by"),
+    field("decided_at_us", BigInt),
+    field("index", BigInt),
+    CheckConstraint("state IN ('WAITING', 'DONE', 'REJECTED')", name="state"),
+)
+"""Points given and taken by hand, and those that wait for a second manager. `index` is the
+ADJUSTMENT's, -1 while there is none."""
+Index(None, adjustments.c.ledger, adjustments.c.proposed_at_us)
+
+adjusted_days = ledger_table(
+    metadata,
+    "adjusted_days",
+    key("account"),
+    key("day", BigInt),
+    field("points", BigInt),
+)
+"""How many points were given to or taken from an account on a local day by one manager alone."""
+
+switches = ledger_table(
+    metadata,
+    "switches",
+    key("name"),
+    field("is_on", BigInt),
+    field("reason_code"),
+    field("changed_by"),
+    field("changed_at_us", BigInt),
+    CheckConstraint("is_on IN (0, 1)", name="is_on"),
+)
+"""What staff can switch at once: `burn_freeze`."""
+
+claims = ledger_table(
+    metadata,
+    "claims",
+    key("claim_id"),
+    field("account"),
+    field("purchase_id"),
+    field("currency"),
+    field("amount_minor", BigInt),
+    field("occurred_at_us", BigInt),
+    field("state"),
+    field("claimed_at_us", BigInt),
+    field("decided_by"),
+    field("decided_at_us", BigInt),
+    field("reason_code"),
+    CheckConstraint("state IN ('WAITING', 'CONFIRMED', 'REJECTED')", name="state"),
+)
+"""Purchases that members say were missed."""
+Index(None, claims.c.ledger, claims.c.account)
+Index(None, claims.c.ledger, claims.c.state)
+
 webhooks = ledger_table(
     metadata,
     "webhooks",
@@ -74,4 +137,12 @@ webhooks = ledger_table(
 `old_until_us`. `changed_at_us` is when somebody last set it, so that what an attempt found out
 counts only for the endpoint as it was."""
 
-OPERATION_TABLES: tuple[Table, ...] = (invitations, applications, webhooks)
+OPERATION_TABLES: tuple[Table, ...] = (
+    invitations,
+    applications,
+    adjustments,
+    adjusted_days,
+    switches,
+    claims,
+    webhooks,
+)

@@ -1,4 +1,4 @@
-"""What was bought is given back, and managers adjust.
+"""What was bought is given back.
 
 A refund names all that was refunded so far, and takes back what the purchase earned beyond what
 the rest of it would have earned, grant by grant. So any parts, repeated and in any order, end
@@ -16,25 +16,18 @@ from comity.ledger.entries import canonical
 from comity.ledger.rows import Rows
 from comity.v1 import entry_pb2, merchant_pb2
 from comity.v1.programme_pb2 import EventDetails
-from node import lots as lot_rules
 from node.accounts import (
-    BY_HAND,
     CLAWED_BACK,
-    ISSUED,
     Given,
     Movement,
     claw_back,
-    credit,
-    member,
-    open_lots,
     prefetch_accounts,
     settle,
 )
 from node.book import Handler, Handlers, Rules
-from node.commands import AdjustPoints, RefundPurchase
+from node.commands import RefundPurchase
 from node.event_tables import activity, counts, earnings, events
 from node.events import count_of, put_count
-from node.programme import grant
 from node.programme.calendar import period_key
 from node.programme.facts import CountKey
 from node.programme.model import PURCHASE
@@ -199,32 +192,6 @@ def _count_less(
         put_count(rows, account, key, count)
 
 
-# --- adjustments ----------------------------------------------------------------------------
-
-
-def _prefetch_adjust(rules: Rules, rows: Rows, commands: Sequence[AdjustPoints]) -> None:
-    prefetch_accounts(rules, rows, [command.account for command in commands])
-
-
-def _adjust(rules: Rules, batch: Batch, command: AdjustPoints) -> bytes:
-    rows, account = batch.rows, command.account
-    member(rows, account)
-    settle(rules, batch, account)
-    movement = Movement(rules, batch, reference=command.reason_code)
-    if command.points > 0:
-        draft = grant(rules.programme, points_=command.points, now_us=batch.now_us)
-        credit(rules, batch, movement, account, draft)
-        movement.own(ISSUED, -command.points)
-    else:
-        asked = -command.points
-        for lot, part in lot_rules.take(open_lots(rows, account, rules.unit), asked, batch.now_us):
-            movement.change(lot, available=-part, given=BY_HAND)
-        movement.own(CLAWED_BACK, asked)
-    index = movement.append(entry_pb2.Adjustment(reason_code=command.reason_code))
-    return canonical(merchant_pb2.AdjustPointsResponse(index=index))
-
-
 HANDLERS: Handlers = {
     RefundPurchase: Handler(_prefetch_refund, _refund),
-    AdjustPoints: Handler(_prefetch_adjust, _adjust),
 }

@@ -23,6 +23,7 @@ from comity.ledger.signer import LogSigner
 from comity.ledger.store import LedgerStore
 from comity.v1 import entry_pb2, member_pb2, merchant_pb2
 from node import (
+    adjustments,
     declaration,
     enrolment,
     events,
@@ -113,8 +114,8 @@ class Brand:
         )
         book = NodeBook(
             self.rules,
-            *(one.HANDLERS for one in (declaration, enrolment, members, events, purchases)),
-            *(one.HANDLERS for one in (marking, rewards, staff, sweep, vouchers)),
+            *(one.HANDLERS for one in (adjustments, declaration, enrolment, members, events)),
+            *(one.HANDLERS for one in (purchases, marking, rewards, staff, sweep, vouchers)),
             review=review_changed,
         )
         self.sequencer = Sequencer(

@@ -156,6 +156,11 @@ class Office:
         self.node = self._build()
         await self.open()
 
+    @property
+    def vkey(self) -> str:
+        """The key of the brand's log."""
+        return self._signer.vkey
+
     def rows(self, table: Table) -> list[dict[str, Any]]:
         """A whole table."""
         with self.engine.connect() as connection:

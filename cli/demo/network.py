@@ -168,9 +168,9 @@ class Network:
             self._managers[brand] = self.merchant(brand, key)
         return self._managers[brand]
 
-    def office(self, brand: str) -> OfficeClient:
-        """What a brand's first manager operates the programme with."""
-        key = keys.load(self.home(brand) / MANAGER_KEY)
+    def office(self, brand: str, key: SigningKey | None = None) -> OfficeClient:
+        """What a brand's manager, the first unless a key says another, operates with."""
+        key = key or keys.load(self.home(brand) / MANAGER_KEY)
         return OfficeClient(self.closed_at_end(connect(self.server(brand), key=key)))
 
     async def till(self, brand: str, name: str = "till") -> MerchantClient:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
 
+from comity.client.export import collected
 from comity.client.paging import PAGE, walk
 from comity.client.session import key_name
 from comity.keys import SigningKey
 from comity.rpc.channel import DEFAULT_TIMEOUT_S, Channel, stub
 from comity.v1 import member_pb2 as pb
+from comity.v1.common_pb2 import Money
 from comity.v1.entry_pb2 import SignedMandate
 from comity.v1.member_pb2_grpc import MemberServiceStub
 
@@ -110,6 +112,27 @@ class MemberClient:
         """What became of the points of a redemption."""
         request = pb.GetIssuerReceiptRequest(redemption_id=redemption_id)
         return await self._stub.GetIssuerReceipt(request)
+
+    async def claim_purchase(
+        self, *, id: str, purchase_id: str, amount: Money, occurred_at_us: int
+    ) -> pb.PurchaseClaim:
+        """Say that a purchase did not earn; staff compare it with the brand's sales."""
+        request = pb.ClaimPurchaseRequest(
+            id=id, purchase_id=purchase_id, amount=amount, occurred_at_us=occurred_at_us
+        )
+        return (await self._stub.ClaimPurchase(request)).claim
+
+    async def list_claims(self) -> Sequence[pb.PurchaseClaim]:
+        """The member's newest claims."""
+        return (await self._stub.ListMyClaims(pb.ListMyClaimsRequest())).claims
+
+    async def export(self) -> Mapping[str, list[Any]]:
+        """Everything the brand holds on the member, by section."""
+
+        async def read(cursor: str) -> pb.ExportPage:
+            return (await self._stub.ExportMyData(pb.ExportMyDataRequest(cursor=cursor))).page
+
+        return await collected(read)
 
     # At an acceptor, as a guest.
 

@@ -59,6 +59,8 @@ class Step(StrEnum):
     PROGRAMME = "programme"
     LOCK = "lock"
     INVITE = "invite"
+    FREEZE = "freeze"
+    CLAIM = "claim"
     WEBHOOK = "webhook"
 
     # clearing

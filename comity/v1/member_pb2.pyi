@@ -46,6 +46,25 @@ ENROLMENT_STATE_AWAITS_PAYMENT: EnrolmentState.ValueType  # 3
 ENROLMENT_STATE_REFUSED: EnrolmentState.ValueType  # 4
 Global___EnrolmentState: _TypeAlias = EnrolmentState  # noqa: Y015
 
+class _ClaimState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ClaimStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClaimState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLAIM_STATE_UNSPECIFIED: _ClaimState.ValueType  # 0
+    CLAIM_STATE_WAITING: _ClaimState.ValueType  # 1
+    CLAIM_STATE_CONFIRMED: _ClaimState.ValueType  # 2
+    CLAIM_STATE_REJECTED: _ClaimState.ValueType  # 3
+
+class ClaimState(_ClaimState, metaclass=_ClaimStateEnumTypeWrapper): ...
+
+CLAIM_STATE_UNSPECIFIED: ClaimState.ValueType  # 0
+CLAIM_STATE_WAITING: ClaimState.ValueType  # 1
+CLAIM_STATE_CONFIRMED: ClaimState.ValueType  # 2
+CLAIM_STATE_REJECTED: ClaimState.ValueType  # 3
+Global___ClaimState: _TypeAlias = ClaimState  # noqa: Y015
+
 class _RewardKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -678,6 +697,203 @@ class GetIssuerReceiptResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetIssuerReceiptResponse: _TypeAlias = GetIssuerReceiptResponse  # noqa: Y015
+
+@_typing.final
+class PurchaseClaim(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLAIM_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    PURCHASE_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    OCCURRED_AT_US_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CLAIMED_AT_US_FIELD_NUMBER: _builtins.int
+    REASON_CODE_FIELD_NUMBER: _builtins.int
+    claim_id: _builtins.str
+    account: _builtins.str
+    purchase_id: _builtins.str
+    occurred_at_us: _builtins.int
+    state: Global___ClaimState.ValueType
+    claimed_at_us: _builtins.int
+    reason_code: _builtins.str
+    """Why it was rejected."""
+    @_builtins.property
+    def amount(self) -> _common_pb2.Money: ...
+    def __init__(
+        self,
+        *,
+        claim_id: _builtins.str = ...,
+        account: _builtins.str = ...,
+        purchase_id: _builtins.str = ...,
+        amount: _common_pb2.Money | None = ...,
+        occurred_at_us: _builtins.int = ...,
+        state: Global___ClaimState.ValueType = ...,
+        claimed_at_us: _builtins.int = ...,
+        reason_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "claim_id", b"claim_id", "claimed_at_us", b"claimed_at_us", "occurred_at_us", b"occurred_at_us", "purchase_id", b"purchase_id", "reason_code", b"reason_code", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurchaseClaim: _TypeAlias = PurchaseClaim  # noqa: Y015
+
+@_typing.final
+class ClaimPurchaseRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PURCHASE_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    OCCURRED_AT_US_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    purchase_id: _builtins.str
+    """The sale's number on the receipt."""
+    occurred_at_us: _builtins.int
+    @_builtins.property
+    def amount(self) -> _common_pb2.Money: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        purchase_id: _builtins.str = ...,
+        amount: _common_pb2.Money | None = ...,
+        occurred_at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "id", b"id", "occurred_at_us", b"occurred_at_us", "purchase_id", b"purchase_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimPurchaseRequest: _TypeAlias = ClaimPurchaseRequest  # noqa: Y015
+
+@_typing.final
+class ClaimPurchaseResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLAIM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def claim(self) -> Global___PurchaseClaim: ...
+    def __init__(
+        self,
+        *,
+        claim: Global___PurchaseClaim | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimPurchaseResponse: _TypeAlias = ClaimPurchaseResponse  # noqa: Y015
+
+@_typing.final
+class ListMyClaimsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMyClaimsRequest: _TypeAlias = ListMyClaimsRequest  # noqa: Y015
+
+@_typing.final
+class ListMyClaimsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___PurchaseClaim]:
+        """The newest first, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        claims: _abc.Iterable[Global___PurchaseClaim] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMyClaimsResponse: _TypeAlias = ListMyClaimsResponse  # noqa: Y015
+
+@_typing.final
+class ExportPage(_message.Message):
+    """A part of what is held on a member; parts of one section follow each other."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECTION_FIELD_NUMBER: _builtins.int
+    JSON_FIELD_NUMBER: _builtins.int
+    NEXT_CURSOR_FIELD_NUMBER: _builtins.int
+    section: _builtins.str
+    json: _builtins.str
+    """A JSON array of what the section holds."""
+    next_cursor: _builtins.str
+    """Empty after the last part."""
+    def __init__(
+        self,
+        *,
+        section: _builtins.str = ...,
+        json: _builtins.str = ...,
+        next_cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["json", b"json", "next_cursor", b"next_cursor", "section", b"section"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportPage: _TypeAlias = ExportPage  # noqa: Y015
+
+@_typing.final
+class ExportMyDataRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    def __init__(
+        self,
+        *,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportMyDataRequest: _TypeAlias = ExportMyDataRequest  # noqa: Y015
+
+@_typing.final
+class ExportMyDataResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def page(self) -> Global___ExportPage: ...
+    def __init__(
+        self,
+        *,
+        page: Global___ExportPage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportMyDataResponse: _TypeAlias = ExportMyDataResponse  # noqa: Y015
 
 @_typing.final
 class ListRewardsRequest(_message.Message):

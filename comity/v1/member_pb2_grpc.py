@@ -79,6 +79,21 @@ class MemberServiceStub(object):
                 request_serializer=comity_dot_v1_dot_member__pb2.GetIssuerReceiptRequest.SerializeToString,
                 response_deserializer=comity_dot_v1_dot_member__pb2.GetIssuerReceiptResponse.FromString,
                 _registered_method=True)
+        self.ClaimPurchase = channel.unary_unary(
+                '/comity.v1.MemberService/ClaimPurchase',
+                request_serializer=comity_dot_v1_dot_member__pb2.ClaimPurchaseRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_member__pb2.ClaimPurchaseResponse.FromString,
+                _registered_method=True)
+        self.ListMyClaims = channel.unary_unary(
+                '/comity.v1.MemberService/ListMyClaims',
+                request_serializer=comity_dot_v1_dot_member__pb2.ListMyClaimsRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_member__pb2.ListMyClaimsResponse.FromString,
+                _registered_method=True)
+        self.ExportMyData = channel.unary_unary(
+                '/comity.v1.MemberService/ExportMyData',
+                request_serializer=comity_dot_v1_dot_member__pb2.ExportMyDataRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_member__pb2.ExportMyDataResponse.FromString,
+                _registered_method=True)
         self.ListRewards = channel.unary_unary(
                 '/comity.v1.MemberService/ListRewards',
                 request_serializer=comity_dot_v1_dot_member__pb2.ListRewardsRequest.SerializeToString,
@@ -162,6 +177,26 @@ class MemberServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ClaimPurchase(self, request, context):
+        """A purchase that did not earn; staff compare it with the brand's sales.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMyClaims(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportMyData(self, request, context):
+        """Everything the brand holds on the member.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRewards(self, request, context):
         """As an acceptor: the catalogue, and the brands whose points buy from it.
         """
@@ -235,6 +270,21 @@ def add_MemberServiceServicer_to_server(servicer, server):
                     servicer.GetIssuerReceipt,
                     request_deserializer=comity_dot_v1_dot_member__pb2.GetIssuerReceiptRequest.FromString,
                     response_serializer=comity_dot_v1_dot_member__pb2.GetIssuerReceiptResponse.SerializeToString,
+            ),
+            'ClaimPurchase': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimPurchase,
+                    request_deserializer=comity_dot_v1_dot_member__pb2.ClaimPurchaseRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_member__pb2.ClaimPurchaseResponse.SerializeToString,
+            ),
+            'ListMyClaims': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMyClaims,
+                    request_deserializer=comity_dot_v1_dot_member__pb2.ListMyClaimsRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_member__pb2.ListMyClaimsResponse.SerializeToString,
+            ),
+            'ExportMyData': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportMyData,
+                    request_deserializer=comity_dot_v1_dot_member__pb2.ExportMyDataRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_member__pb2.ExportMyDataResponse.SerializeToString,
             ),
             'ListRewards': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRewards,
@@ -500,6 +550,87 @@ class MemberService(object):
             '/comity.v1.MemberService/GetIssuerReceipt',
             comity_dot_v1_dot_member__pb2.GetIssuerReceiptRequest.SerializeToString,
             comity_dot_v1_dot_member__pb2.GetIssuerReceiptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimPurchase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.MemberService/ClaimPurchase',
+            comity_dot_v1_dot_member__pb2.ClaimPurchaseRequest.SerializeToString,
+            comity_dot_v1_dot_member__pb2.ClaimPurchaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMyClaims(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.MemberService/ListMyClaims',
+            comity_dot_v1_dot_member__pb2.ListMyClaimsRequest.SerializeToString,
+            comity_dot_v1_dot_member__pb2.ListMyClaimsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportMyData(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.MemberService/ExportMyData',
+            comity_dot_v1_dot_member__pb2.ExportMyDataRequest.SerializeToString,
+            comity_dot_v1_dot_member__pb2.ExportMyDataResponse.FromString,
             options,
             channel_credentials,
             insecure,

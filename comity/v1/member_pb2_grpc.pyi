@@ -44,6 +44,11 @@ class MemberServiceStub:
     """The member's statement: every entry on the account, newest first."""
     GetIssuerReceipt: _grpc.UnaryUnaryMultiCallable[_member_pb2.GetIssuerReceiptRequest, _member_pb2.GetIssuerReceiptResponse]
     """As the issuer: what became of a redemption of this member's points."""
+    ClaimPurchase: _grpc.UnaryUnaryMultiCallable[_member_pb2.ClaimPurchaseRequest, _member_pb2.ClaimPurchaseResponse]
+    """A purchase that did not earn; staff compare it with the brand's sales."""
+    ListMyClaims: _grpc.UnaryUnaryMultiCallable[_member_pb2.ListMyClaimsRequest, _member_pb2.ListMyClaimsResponse]
+    ExportMyData: _grpc.UnaryUnaryMultiCallable[_member_pb2.ExportMyDataRequest, _member_pb2.ExportMyDataResponse]
+    """Everything the brand holds on the member."""
     ListRewards: _grpc.UnaryUnaryMultiCallable[_member_pb2.ListRewardsRequest, _member_pb2.ListRewardsResponse]
     """As an acceptor: the catalogue, and the brands whose points buy from it."""
     GetQuote: _grpc.UnaryUnaryMultiCallable[_member_pb2.GetQuoteRequest, _member_pb2.GetQuoteResponse]
@@ -67,6 +72,11 @@ class MemberServiceAsyncStub(MemberServiceStub):
     """The member's statement: every entry on the account, newest first."""
     GetIssuerReceipt: _aio.UnaryUnaryMultiCallable[_member_pb2.GetIssuerReceiptRequest, _member_pb2.GetIssuerReceiptResponse]  # type: ignore[assignment]
     """As the issuer: what became of a redemption of this member's points."""
+    ClaimPurchase: _aio.UnaryUnaryMultiCallable[_member_pb2.ClaimPurchaseRequest, _member_pb2.ClaimPurchaseResponse]  # type: ignore[assignment]
+    """A purchase that did not earn; staff compare it with the brand's sales."""
+    ListMyClaims: _aio.UnaryUnaryMultiCallable[_member_pb2.ListMyClaimsRequest, _member_pb2.ListMyClaimsResponse]  # type: ignore[assignment]
+    ExportMyData: _aio.UnaryUnaryMultiCallable[_member_pb2.ExportMyDataRequest, _member_pb2.ExportMyDataResponse]  # type: ignore[assignment]
+    """Everything the brand holds on the member."""
     ListRewards: _aio.UnaryUnaryMultiCallable[_member_pb2.ListRewardsRequest, _member_pb2.ListRewardsResponse]  # type: ignore[assignment]
     """As an acceptor: the catalogue, and the brands whose points buy from it."""
     GetQuote: _aio.UnaryUnaryMultiCallable[_member_pb2.GetQuoteRequest, _member_pb2.GetQuoteResponse]  # type: ignore[assignment]
@@ -141,6 +151,29 @@ class MemberServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_member_pb2.GetIssuerReceiptResponse, _abc.Awaitable[_member_pb2.GetIssuerReceiptResponse]]:
         """As the issuer: what became of a redemption of this member's points."""
+
+    @_abc_1.abstractmethod
+    def ClaimPurchase(
+        self,
+        request: _member_pb2.ClaimPurchaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_member_pb2.ClaimPurchaseResponse, _abc.Awaitable[_member_pb2.ClaimPurchaseResponse]]:
+        """A purchase that did not earn; staff compare it with the brand's sales."""
+
+    @_abc_1.abstractmethod
+    def ListMyClaims(
+        self,
+        request: _member_pb2.ListMyClaimsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_member_pb2.ListMyClaimsResponse, _abc.Awaitable[_member_pb2.ListMyClaimsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ExportMyData(
+        self,
+        request: _member_pb2.ExportMyDataRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_member_pb2.ExportMyDataResponse, _abc.Awaitable[_member_pb2.ExportMyDataResponse]]:
+        """Everything the brand holds on the member."""
 
     @_abc_1.abstractmethod
     def ListRewards(

@@ -69,6 +69,61 @@ class OfficeServiceStub(object):
                 request_serializer=comity_dot_v1_dot_office__pb2.ConfirmPaymentRequest.SerializeToString,
                 response_deserializer=comity_dot_v1_dot_office__pb2.ConfirmPaymentResponse.FromString,
                 _registered_method=True)
+        self.ProposeAdjustment = channel.unary_unary(
+                '/comity.v1.OfficeService/ProposeAdjustment',
+                request_serializer=comity_dot_v1_dot_office__pb2.ProposeAdjustmentRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_office__pb2.ProposeAdjustmentResponse.FromString,
+                _registered_method=True)
+        self.ApproveAdjustment = channel.unary_unary(
+                '/comity.v1.OfficeService/ApproveAdjustment',
+                request_serializer=comity_dot_v1_dot_office__pb2.ApproveAdjustmentRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_office__pb2.ApproveAdjustmentResponse.FromString,
+                _registered_method=True)
+        self.RejectAdjustment = channel.unary_unary(
+                '/comity.v1.OfficeService/RejectAdjustment',
+                request_serializer=comity_dot_v1_dot_office__pb2.RejectAdjustmentRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_office__pb2.RejectAdjustmentResponse.FromString,
+                _registered_method=True)
+        self.ListAdjustments = channel.unary_unary(
+                '/comity.v1.OfficeService/ListAdjustments',
+                request_serializer=comity_dot_v1_dot_office__pb2.ListAdjustmentsRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_office__pb2.ListAdjustmentsResponse.FromString,
+                _registered_method=True)
+        self.SetBurnFreeze = channel.unary_unary(
+                '/comity.v1.OfficeService/SetBurnFreeze',
+                request_serializer=comity_dot_v1_dot_office__pb2.SetBurnFreezeRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_office__pb2.SetBurnFreezeResponse.FromString,
+                _registered_method=True)
+        self.GetBurnFreeze = channel.unary_unary(
+                '/comity.v1.OfficeService/GetBurnFreeze',
+                request_serializer=comity_dot_v1_dot_office__pb2.GetBurnFreezeRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_office__pb2.GetBurnFreezeResponse.FromString,
+                _registered_method=True)
+        self.ListClaims = channel.unary_unary(
+                '/comity.v1.OfficeService/ListClaims',
+                request_serializer=comity_dot_v1_dot_office__pb2.ListClaimsRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_office__pb2.ListClaimsResponse.FromString,
+                _registered_method=True)
+        self.ConfirmClaim = channel.unary_unary(
+                '/comity.v1.OfficeService/ConfirmClaim',
+                request_serializer=comity_dot_v1_dot_office__pb2.ConfirmClaimRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_office__pb2.ConfirmClaimResponse.FromString,
+                _registered_method=True)
+        self.RejectClaim = channel.unary_unary(
+                '/comity.v1.OfficeService/RejectClaim',
+                request_serializer=comity_dot_v1_dot_office__pb2.RejectClaimRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_office__pb2.RejectClaimResponse.FromString,
+                _registered_method=True)
+        self.ExportMember = channel.unary_unary(
+                '/comity.v1.OfficeService/ExportMember',
+                request_serializer=comity_dot_v1_dot_office__pb2.ExportMemberRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_office__pb2.ExportMemberResponse.FromString,
+                _registered_method=True)
+        self.ImportMembers = channel.unary_unary(
+                '/comity.v1.OfficeService/ImportMembers',
+                request_serializer=comity_dot_v1_dot_office__pb2.ImportMembersRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_office__pb2.ImportMembersResponse.FromString,
+                _registered_method=True)
         self.AddWebhook = channel.unary_unary(
                 '/comity.v1.OfficeService/AddWebhook',
                 request_serializer=comity_dot_v1_dot_office__pb2.AddWebhookRequest.SerializeToString,
@@ -145,6 +200,79 @@ class OfficeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ProposeAdjustment(self, request, context):
+        """Points by hand. Above what the programme lets one manager give or take in a day, it waits for
+        another one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveAdjustment(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RejectAdjustment(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAdjustments(self, request, context):
+        """Every adjustment with its reason and who is behind it, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetBurnFreeze(self, request, context):
+        """Stops all spending at once, or lets it go on; members go on earning.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBurnFreeze(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListClaims(self, request, context):
+        """Tills too: purchases that members say were missed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmClaim(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RejectClaim(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportMember(self, request, context):
+        """Everything this brand holds on a member.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportMembers(self, request, context):
+        """Members of an older programme with what they had there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AddWebhook(self, request, context):
         """The brand's own systems hear of every change of a member's points and marks.
         """
@@ -215,6 +343,61 @@ def add_OfficeServiceServicer_to_server(servicer, server):
                     servicer.ConfirmPayment,
                     request_deserializer=comity_dot_v1_dot_office__pb2.ConfirmPaymentRequest.FromString,
                     response_serializer=comity_dot_v1_dot_office__pb2.ConfirmPaymentResponse.SerializeToString,
+            ),
+            'ProposeAdjustment': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProposeAdjustment,
+                    request_deserializer=comity_dot_v1_dot_office__pb2.ProposeAdjustmentRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_office__pb2.ProposeAdjustmentResponse.SerializeToString,
+            ),
+            'ApproveAdjustment': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveAdjustment,
+                    request_deserializer=comity_dot_v1_dot_office__pb2.ApproveAdjustmentRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_office__pb2.ApproveAdjustmentResponse.SerializeToString,
+            ),
+            'RejectAdjustment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RejectAdjustment,
+                    request_deserializer=comity_dot_v1_dot_office__pb2.RejectAdjustmentRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_office__pb2.RejectAdjustmentResponse.SerializeToString,
+            ),
+            'ListAdjustments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAdjustments,
+                    request_deserializer=comity_dot_v1_dot_office__pb2.ListAdjustmentsRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_office__pb2.ListAdjustmentsResponse.SerializeToString,
+            ),
+            'SetBurnFreeze': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetBurnFreeze,
+                    request_deserializer=comity_dot_v1_dot_office__pb2.SetBurnFreezeRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_office__pb2.SetBurnFreezeResponse.SerializeToString,
+            ),
+            'GetBurnFreeze': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBurnFreeze,
+                    request_deserializer=comity_dot_v1_dot_office__pb2.GetBurnFreezeRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_office__pb2.GetBurnFreezeResponse.SerializeToString,
+            ),
+            'ListClaims': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListClaims,
+                    request_deserializer=comity_dot_v1_dot_office__pb2.ListClaimsRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_office__pb2.ListClaimsResponse.SerializeToString,
+            ),
+            'ConfirmClaim': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmClaim,
+                    request_deserializer=comity_dot_v1_dot_office__pb2.ConfirmClaimRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_office__pb2.ConfirmClaimResponse.SerializeToString,
+            ),
+            'RejectClaim': grpc.unary_unary_rpc_method_handler(
+                    servicer.RejectClaim,
+                    request_deserializer=comity_dot_v1_dot_office__pb2.RejectClaimRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_office__pb2.RejectClaimResponse.SerializeToString,
+            ),
+            'ExportMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportMember,
+                    request_deserializer=comity_dot_v1_dot_office__pb2.ExportMemberRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_office__pb2.ExportMemberResponse.SerializeToString,
+            ),
+            'ImportMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportMembers,
+                    request_deserializer=comity_dot_v1_dot_office__pb2.ImportMembersRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_office__pb2.ImportMembersResponse.SerializeToString,
             ),
             'AddWebhook': grpc.unary_unary_rpc_method_handler(
                     servicer.AddWebhook,
@@ -431,6 +614,303 @@ class OfficeService(object):
             '/comity.v1.OfficeService/ConfirmPayment',
             comity_dot_v1_dot_office__pb2.ConfirmPaymentRequest.SerializeToString,
             comity_dot_v1_dot_office__pb2.ConfirmPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeAdjustment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.OfficeService/ProposeAdjustment',
+            comity_dot_v1_dot_office__pb2.ProposeAdjustmentRequest.SerializeToString,
+            comity_dot_v1_dot_office__pb2.ProposeAdjustmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveAdjustment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.OfficeService/ApproveAdjustment',
+            comity_dot_v1_dot_office__pb2.ApproveAdjustmentRequest.SerializeToString,
+            comity_dot_v1_dot_office__pb2.ApproveAdjustmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RejectAdjustment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.OfficeService/RejectAdjustment',
+            comity_dot_v1_dot_office__pb2.RejectAdjustmentRequest.SerializeToString,
+            comity_dot_v1_dot_office__pb2.RejectAdjustmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAdjustments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.OfficeService/ListAdjustments',
+            comity_dot_v1_dot_office__pb2.ListAdjustmentsRequest.SerializeToString,
+            comity_dot_v1_dot_office__pb2.ListAdjustmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetBurnFreeze(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.OfficeService/SetBurnFreeze',
+            comity_dot_v1_dot_office__pb2.SetBurnFreezeRequest.SerializeToString,
+            comity_dot_v1_dot_office__pb2.SetBurnFreezeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBurnFreeze(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.OfficeService/GetBurnFreeze',
+            comity_dot_v1_dot_office__pb2.GetBurnFreezeRequest.SerializeToString,
+            comity_dot_v1_dot_office__pb2.GetBurnFreezeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListClaims(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.OfficeService/ListClaims',
+            comity_dot_v1_dot_office__pb2.ListClaimsRequest.SerializeToString,
+            comity_dot_v1_dot_office__pb2.ListClaimsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmClaim(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.OfficeService/ConfirmClaim',
+            comity_dot_v1_dot_office__pb2.ConfirmClaimRequest.SerializeToString,
+            comity_dot_v1_dot_office__pb2.ConfirmClaimResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RejectClaim(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.OfficeService/RejectClaim',
+            comity_dot_v1_dot_office__pb2.RejectClaimRequest.SerializeToString,
+            comity_dot_v1_dot_office__pb2.RejectClaimResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.OfficeService/ExportMember',
+            comity_dot_v1_dot_office__pb2.ExportMemberRequest.SerializeToString,
+            comity_dot_v1_dot_office__pb2.ExportMemberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.OfficeService/ImportMembers',
+            comity_dot_v1_dot_office__pb2.ImportMembersRequest.SerializeToString,
+            comity_dot_v1_dot_office__pb2.ImportMembersResponse.FromString,
             options,
             channel_credentials,
             insecure,

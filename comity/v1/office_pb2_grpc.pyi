@@ -44,6 +44,25 @@ class OfficeServiceStub:
     RefuseApplicant: _grpc.UnaryUnaryMultiCallable[_office_pb2.RefuseApplicantRequest, _office_pb2.RefuseApplicantResponse]
     ConfirmPayment: _grpc.UnaryUnaryMultiCallable[_office_pb2.ConfirmPaymentRequest, _office_pb2.ConfirmPaymentResponse]
     """Tills too: the fee of a paid membership was taken."""
+    ProposeAdjustment: _grpc.UnaryUnaryMultiCallable[_office_pb2.ProposeAdjustmentRequest, _office_pb2.ProposeAdjustmentResponse]
+    """Points by hand. Above what the programme lets one manager give or take in a day, it waits for
+    another one.
+    """
+    ApproveAdjustment: _grpc.UnaryUnaryMultiCallable[_office_pb2.ApproveAdjustmentRequest, _office_pb2.ApproveAdjustmentResponse]
+    RejectAdjustment: _grpc.UnaryUnaryMultiCallable[_office_pb2.RejectAdjustmentRequest, _office_pb2.RejectAdjustmentResponse]
+    ListAdjustments: _grpc.UnaryUnaryMultiCallable[_office_pb2.ListAdjustmentsRequest, _office_pb2.ListAdjustmentsResponse]
+    """Every adjustment with its reason and who is behind it, the newest first."""
+    SetBurnFreeze: _grpc.UnaryUnaryMultiCallable[_office_pb2.SetBurnFreezeRequest, _office_pb2.SetBurnFreezeResponse]
+    """Stops all spending at once, or lets it go on; members go on earning."""
+    GetBurnFreeze: _grpc.UnaryUnaryMultiCallable[_office_pb2.GetBurnFreezeRequest, _office_pb2.GetBurnFreezeResponse]
+    ListClaims: _grpc.UnaryUnaryMultiCallable[_office_pb2.ListClaimsRequest, _office_pb2.ListClaimsResponse]
+    """Tills too: purchases that members say were missed."""
+    ConfirmClaim: _grpc.UnaryUnaryMultiCallable[_office_pb2.ConfirmClaimRequest, _office_pb2.ConfirmClaimResponse]
+    RejectClaim: _grpc.UnaryUnaryMultiCallable[_office_pb2.RejectClaimRequest, _office_pb2.RejectClaimResponse]
+    ExportMember: _grpc.UnaryUnaryMultiCallable[_office_pb2.ExportMemberRequest, _office_pb2.ExportMemberResponse]
+    """Everything this brand holds on a member."""
+    ImportMembers: _grpc.UnaryUnaryMultiCallable[_office_pb2.ImportMembersRequest, _office_pb2.ImportMembersResponse]
+    """Members of an older programme with what they had there."""
     AddWebhook: _grpc.UnaryUnaryMultiCallable[_office_pb2.AddWebhookRequest, _office_pb2.AddWebhookResponse]
     """The brand's own systems hear of every change of a member's points and marks."""
     ListWebhooks: _grpc.UnaryUnaryMultiCallable[_office_pb2.ListWebhooksRequest, _office_pb2.ListWebhooksResponse]
@@ -67,6 +86,25 @@ class OfficeServiceAsyncStub(OfficeServiceStub):
     RefuseApplicant: _aio.UnaryUnaryMultiCallable[_office_pb2.RefuseApplicantRequest, _office_pb2.RefuseApplicantResponse]  # type: ignore[assignment]
     ConfirmPayment: _aio.UnaryUnaryMultiCallable[_office_pb2.ConfirmPaymentRequest, _office_pb2.ConfirmPaymentResponse]  # type: ignore[assignment]
     """Tills too: the fee of a paid membership was taken."""
+    ProposeAdjustment: _aio.UnaryUnaryMultiCallable[_office_pb2.ProposeAdjustmentRequest, _office_pb2.ProposeAdjustmentResponse]  # type: ignore[assignment]
+    """Points by hand. Above what the programme lets one manager give or take in a day, it waits for
+    another one.
+    """
+    ApproveAdjustment: _aio.UnaryUnaryMultiCallable[_office_pb2.ApproveAdjustmentRequest, _office_pb2.ApproveAdjustmentResponse]  # type: ignore[assignment]
+    RejectAdjustment: _aio.UnaryUnaryMultiCallable[_office_pb2.RejectAdjustmentRequest, _office_pb2.RejectAdjustmentResponse]  # type: ignore[assignment]
+    ListAdjustments: _aio.UnaryUnaryMultiCallable[_office_pb2.ListAdjustmentsRequest, _office_pb2.ListAdjustmentsResponse]  # type: ignore[assignment]
+    """Every adjustment with its reason and who is behind it, the newest first."""
+    SetBurnFreeze: _aio.UnaryUnaryMultiCallable[_office_pb2.SetBurnFreezeRequest, _office_pb2.SetBurnFreezeResponse]  # type: ignore[assignment]
+    """Stops all spending at once, or lets it go on; members go on earning."""
+    GetBurnFreeze: _aio.UnaryUnaryMultiCallable[_office_pb2.GetBurnFreezeRequest, _office_pb2.GetBurnFreezeResponse]  # type: ignore[assignment]
+    ListClaims: _aio.UnaryUnaryMultiCallable[_office_pb2.ListClaimsRequest, _office_pb2.ListClaimsResponse]  # type: ignore[assignment]
+    """Tills too: purchases that members say were missed."""
+    ConfirmClaim: _aio.UnaryUnaryMultiCallable[_office_pb2.ConfirmClaimRequest, _office_pb2.ConfirmClaimResponse]  # type: ignore[assignment]
+    RejectClaim: _aio.UnaryUnaryMultiCallable[_office_pb2.RejectClaimRequest, _office_pb2.RejectClaimResponse]  # type: ignore[assignment]
+    ExportMember: _aio.UnaryUnaryMultiCallable[_office_pb2.ExportMemberRequest, _office_pb2.ExportMemberResponse]  # type: ignore[assignment]
+    """Everything this brand holds on a member."""
+    ImportMembers: _aio.UnaryUnaryMultiCallable[_office_pb2.ImportMembersRequest, _office_pb2.ImportMembersResponse]  # type: ignore[assignment]
+    """Members of an older programme with what they had there."""
     AddWebhook: _aio.UnaryUnaryMultiCallable[_office_pb2.AddWebhookRequest, _office_pb2.AddWebhookResponse]  # type: ignore[assignment]
     """The brand's own systems hear of every change of a member's points and marks."""
     ListWebhooks: _aio.UnaryUnaryMultiCallable[_office_pb2.ListWebhooksRequest, _office_pb2.ListWebhooksResponse]  # type: ignore[assignment]
@@ -129,6 +167,91 @@ class OfficeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_office_pb2.ConfirmPaymentResponse, _abc.Awaitable[_office_pb2.ConfirmPaymentResponse]]:
         """Tills too: the fee of a paid membership was taken."""
+
+    @_abc_1.abstractmethod
+    def ProposeAdjustment(
+        self,
+        request: _office_pb2.ProposeAdjustmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_office_pb2.ProposeAdjustmentResponse, _abc.Awaitable[_office_pb2.ProposeAdjustmentResponse]]:
+        """Points by hand. Above what the programme lets one manager give or take in a day, it waits for
+        another one.
+        """
+
+    @_abc_1.abstractmethod
+    def ApproveAdjustment(
+        self,
+        request: _office_pb2.ApproveAdjustmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_office_pb2.ApproveAdjustmentResponse, _abc.Awaitable[_office_pb2.ApproveAdjustmentResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RejectAdjustment(
+        self,
+        request: _office_pb2.RejectAdjustmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_office_pb2.RejectAdjustmentResponse, _abc.Awaitable[_office_pb2.RejectAdjustmentResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListAdjustments(
+        self,
+        request: _office_pb2.ListAdjustmentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_office_pb2.ListAdjustmentsResponse, _abc.Awaitable[_office_pb2.ListAdjustmentsResponse]]:
+        """Every adjustment with its reason and who is behind it, the newest first."""
+
+    @_abc_1.abstractmethod
+    def SetBurnFreeze(
+        self,
+        request: _office_pb2.SetBurnFreezeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_office_pb2.SetBurnFreezeResponse, _abc.Awaitable[_office_pb2.SetBurnFreezeResponse]]:
+        """Stops all spending at once, or lets it go on; members go on earning."""
+
+    @_abc_1.abstractmethod
+    def GetBurnFreeze(
+        self,
+        request: _office_pb2.GetBurnFreezeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_office_pb2.GetBurnFreezeResponse, _abc.Awaitable[_office_pb2.GetBurnFreezeResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListClaims(
+        self,
+        request: _office_pb2.ListClaimsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_office_pb2.ListClaimsResponse, _abc.Awaitable[_office_pb2.ListClaimsResponse]]:
+        """Tills too: purchases that members say were missed."""
+
+    @_abc_1.abstractmethod
+    def ConfirmClaim(
+        self,
+        request: _office_pb2.ConfirmClaimRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_office_pb2.ConfirmClaimResponse, _abc.Awaitable[_office_pb2.ConfirmClaimResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RejectClaim(
+        self,
+        request: _office_pb2.RejectClaimRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_office_pb2.RejectClaimResponse, _abc.Awaitable[_office_pb2.RejectClaimResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ExportMember(
+        self,
+        request: _office_pb2.ExportMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_office_pb2.ExportMemberResponse, _abc.Awaitable[_office_pb2.ExportMemberResponse]]:
+        """Everything this brand holds on a member."""
+
+    @_abc_1.abstractmethod
+    def ImportMembers(
+        self,
+        request: _office_pb2.ImportMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_office_pb2.ImportMembersResponse, _abc.Awaitable[_office_pb2.ImportMembersResponse]]:
+        """Members of an older programme with what they had there."""
 
     @_abc_1.abstractmethod
     def AddWebhook(

@@ -183,6 +183,37 @@ async def invite(stage: Stage) -> None:
     assert len(set(first)) == 3
 
 
+async def freeze(stage: Stage) -> None:
+    """Nobody spends, then everybody may again."""
+    office = stage.network.office(ISSUER)
+    for frozen in (True, False):
+        change = partial(office.set_burn_freeze, frozen=frozen, reason_code="DRILL")
+        await retried(partial(change, id=stage.id("freeze")))
+        assert (await retried(office.get_burn_freeze)).frozen is frozen
+
+
+async def claim(stage: Stage) -> None:
+    """A purchase that no till has recorded earns once it was confirmed."""
+    before = await stage.available(ISSUER)
+    ask = partial(
+        stage.wallet.member(stage.brands[ISSUER]).claim_purchase,
+        id=stage.id("claim"),
+        purchase_id=stage.id("missed"),
+        amount=Money(currency=CURRENCY, minor=90),
+        occurred_at_us=system_clock() - DAY,
+    )
+    claimed = await retried(ask)
+    confirm = partial(
+        stage.network.office(ISSUER).confirm_claim,
+        id=stage.id("confirm"),
+        claim_id=claimed.claim_id,
+        amount=Money(currency=CURRENCY, minor=80),
+    )
+    assert await retried(confirm) == 80
+    assert await retried(confirm) == 80
+    assert await stage.available(ISSUER) == before + 80
+
+
 async def tell(stage: Stage) -> None:
     """An endpoint on this machine is added and told of a purchase, at least once."""
     heard: list[str] = []

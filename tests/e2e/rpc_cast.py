@@ -14,6 +14,7 @@ from typing import Final
 from google.protobuf.message import Message
 
 from cli.demo.patience import patiently
+from comity.clock import DAY, system_clock
 from comity.keys import SigningKey
 from comity.ledger import entries, statements
 from comity.v1 import (
@@ -41,6 +42,10 @@ class OfficeCast:
     """A code at the issuer that nobody has used."""
     applicants: tuple[str, ...]
     """Accounts of three at the acceptor who have not paid yet."""
+    adjustments: tuple[str, ...]
+    """Ids of three that wait at the issuer: two by another manager than the first, one by it."""
+    claims: tuple[str, ...]
+    """Ids of two of the member's that wait."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -164,8 +169,32 @@ async def _office_in(stage: Stage) -> OfficeCast:
         await office.add_webhook(
             id=f"first-{name}", name=name, url="https://crm.example/", kinds=["nothing"]
         )
+    deputy = SigningKey.generate(secrets.token_bytes)
+    await stage.network.add_staff(ISSUER, role="manager", name="deputy", key=deputy)
+    other = stage.network.office(ISSUER, deputy)
+    proposed = [
+        await by.propose_adjustment(
+            id=f"first-proposal-{number}",
+            account=stage.account(ISSUER),
+            points=200_000,
+            reason_code="GOODWILL",
+        )
+        for number, by in enumerate((other, other, office))
+    ]
+    member = stage.wallet.member(stage.brands[ISSUER])
+    claimed = [
+        await member.claim_purchase(
+            id=f"first-claim-{number}",
+            purchase_id=f"missed-{number}",
+            amount=euro(130),
+            occurred_at_us=system_clock() - DAY,
+        )
+        for number in range(2)
+    ]
     return OfficeCast(
         invitation=code,
+        adjustments=tuple(one.adjustment_id for one in proposed),
+        claims=tuple(one.claim_id for one in claimed),
         applicants=tuple([await _newcomer(stage, ACCEPTOR) for _ in range(3)]),
     )
 

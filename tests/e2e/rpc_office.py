@@ -7,7 +7,7 @@ from typing import Final
 
 from google.protobuf.message import Message
 
-from comity.v1 import office_pb2
+from comity.v1 import member_pb2, office_pb2
 from tests.e2e.rpc_cast import Cast, euro
 from tests.e2e.rpc_row import Row, fixed
 
@@ -26,6 +26,67 @@ _AT_ISSUER: Final[tuple[Said, ...]] = (
         "RevokeInvitation",
         "manager",
         lambda cast: office_pb2.RevokeInvitationRequest(id="revoke", code=cast.office.invitation),
+    ),
+    (
+        "ProposeAdjustment",
+        "manager",
+        lambda cast: office_pb2.ProposeAdjustmentRequest(
+            id="propose-points", account=cast.account, points=5, reason_code="GOODWILL"
+        ),
+    ),
+    (
+        "ApproveAdjustment",
+        "manager",
+        lambda cast: office_pb2.ApproveAdjustmentRequest(
+            id="approve-points", adjustment_id=cast.office.adjustments[0]
+        ),
+    ),
+    (
+        "RejectAdjustment",
+        "manager",
+        lambda cast: office_pb2.RejectAdjustmentRequest(
+            id="reject-points", adjustment_id=cast.office.adjustments[1]
+        ),
+    ),
+    ("ListAdjustments", "manager", office_pb2.ListAdjustmentsRequest(limit=5)),
+    (
+        "SetBurnFreeze",
+        "manager",
+        office_pb2.SetBurnFreezeRequest(id="lift", frozen=False, reason_code="DRILL"),
+    ),
+    ("GetBurnFreeze", "manager", office_pb2.GetBurnFreezeRequest()),
+    ("ListClaims", "till", office_pb2.ListClaimsRequest(limit=5)),
+    (
+        "ConfirmClaim",
+        "till",
+        lambda cast: office_pb2.ConfirmClaimRequest(
+            id="confirm", claim_id=cast.office.claims[0], amount=euro(120)
+        ),
+    ),
+    (
+        "RejectClaim",
+        "till",
+        lambda cast: office_pb2.RejectClaimRequest(
+            id="reject", claim_id=cast.office.claims[1], reason_code="NO_SALE"
+        ),
+    ),
+    (
+        "ExportMember",
+        "manager",
+        lambda cast: office_pb2.ExportMemberRequest(account=cast.account, cursor="devices/0"),
+    ),
+    (
+        "ImportMembers",
+        "manager",
+        office_pb2.ImportMembersRequest(
+            members=[
+                office_pb2.MemberImport(
+                    reference="card-1",
+                    profile=member_pb2.Profile(name="Ada", birth_date="1990-03-21", region="NL"),
+                    points=10,
+                )
+            ]
+        ),
     ),
     (
         "AddWebhook",

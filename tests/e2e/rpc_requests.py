@@ -17,7 +17,7 @@ import node.init
 from cli.demo.network import free_ports
 from comity.client.member import enrol_message
 from comity.client.session import key_name
-from comity.clock import system_clock
+from comity.clock import DAY, system_clock
 from comity.keys import SigningKey
 from comity.rpc.tokens import challenge_message
 from comity.v1 import (
@@ -203,6 +203,26 @@ _MEMBER = rows(
             )
         ),
     ),
+)
+
+_RIGHTS = rows(
+    "MemberService",
+    f"{ISSUER}/public",
+    member_pb2,
+    (
+        "ClaimPurchase",
+        "member",
+        fixed(
+            lambda _: member_pb2.ClaimPurchaseRequest(
+                id="claim",
+                purchase_id="missed",
+                amount=euro(140),
+                occurred_at_us=system_clock() // DAY * DAY,
+            )
+        ),
+    ),
+    ("ListMyClaims", "member", fixed(member_pb2.ListMyClaimsRequest())),
+    ("ExportMyData", "member", fixed(member_pb2.ExportMyDataRequest(cursor="devices/0"))),
 )
 
 _GUEST = rows(
@@ -538,6 +558,7 @@ REQUESTS: Final[tuple[Request, ...]] = (
     *_LOG,
     *_SESSION,
     *_MEMBER,
+    *_RIGHTS,
     *_GUEST,
     *_ISSUING,
     *_ACCEPTING,

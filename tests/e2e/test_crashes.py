@@ -40,6 +40,8 @@ MATRIX: Final[tuple[tuple[str, Step, Scene], ...]] = (
     (ISSUER, Step.ERASE, scenes.erase),
     (ISSUER, Step.PROGRAMME, scenes.declare),
     (ISSUER, Step.INVITE, scenes.invite),
+    (ISSUER, Step.FREEZE, scenes.freeze),
+    (ISSUER, Step.CLAIM, scenes.claim),
     (ISSUER, Step.WEBHOOK, scenes.tell),
     (ACCEPTOR, Step.STOCK, scenes.stock),
     # The two roles of a redemption.
