@@ -49,6 +49,10 @@ PARTS: Final[Mapping[str, Part]] = {
         help="A brand's node: create it, join a network, run it, back it up.",
         modules=("cli.node",),
     ),
+    "programme": Part(
+        help="A brand's programme file: write one, read it with other eyes, try it on events.",
+        modules=("cli.programme",),
+    ),
     "clearing": Part(
         help="The network's operator: admits brands, sets caps, closes and settles windows.",
         modules=("cli.clearing", "cli.key_changes", "cli.windows", "cli.operate"),

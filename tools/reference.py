@@ -301,6 +301,11 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
 }
 
 
+def path(name: str) -> Path:
+    """Where a page is written."""
+    return FOLDER / (name if "." in name else f"{name}.md")
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Writes docs/reference from the code.")
     parser.add_argument("pages", nargs="*", choices=[*PAGES, []], help="which pages; default all")
@@ -308,13 +313,13 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     stale = []
     for name in chosen.pages or PAGES:
-        path, text = FOLDER / (name if "." in name else f"{name}.md"), PAGES[name]()
-        if path.is_file() and path.read_text("utf-8") == text:
+        page, text = path(name), PAGES[name]()
+        if page.is_file() and page.read_text("utf-8") == text:
             continue
-        stale.append(path.name)
+        stale.append(page.name)
         if not chosen.check:
             FOLDER.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, "utf-8")
+            page.write_text(text, "utf-8")
     if chosen.check and stale:
         print(f"Not up to date: {', '.join(stale)}. Run: python -m tools.reference")
         return 1

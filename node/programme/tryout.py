@@ -7,9 +7,10 @@ changed by itself until then.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
@@ -217,7 +218,7 @@ def _repeated(book: Book, step: Step, line: int, position: int, zone: ZoneInfo) 
         wrong: tuple[str, ...] = ()
         if step.expect is not None and turn == step.times - 1:
             wrong = tuple(_compare(book, step.expect, refused))
-        notes = tuple(text for one in book.history[before:] for text in _told(one))
+        notes = tuple(_notes(book.history[before:]))
         yield Done(line, at.isoformat(sep=" "), _title(step), notes, refused, wrong)
 
 
@@ -279,6 +280,23 @@ def _compare(book: Book, expected: Expected, refused: str) -> Iterator[str]:
             yield f"{kind} {found_names}, expected {', '.join(sorted(names)) or 'none'}"
 
 
+def _notes(history: Sequence[Happening]) -> Iterator[str]:
+    """What is told of each thing; points that move for one cause are told once, together."""
+    for _, some in groupby(history, key=_kind):
+        first, *others = some
+        if isinstance(first.what, Moved):
+            points = sum(one.what.points for one in (first, *others) if isinstance(one.what, Moved))
+            if first.what.cause != "earned":
+                yield f"{first.what.unit} {points:+,}, {first.what.cause}"
+        else:
+            yield from (text for one in (first, *others) for text in _told(one))
+
+
+def _kind(one: Happening) -> tuple[str, ...]:
+    what = one.what
+    return (what.unit, what.cause) if isinstance(what, Moved) else ("",)
+
+
 def _told(one: Happening) -> Iterator[str]:
     what = one.what
     if isinstance(what, Earned):
@@ -290,8 +308,6 @@ def _told(one: Happening) -> Iterator[str]:
             yield f"level {' → '.join((what.before or 'none', *what.steps))}, {what.cause}"
     elif isinstance(what, MarkChange):
         yield f"{what.kind} {what.name} {'given' if what.given else 'taken'}"
-    elif isinstance(what, Moved) and what.cause != "earned":
-        yield f"{what.unit} {what.points:+}, {what.cause}"
 
 
 def _title(step: Step) -> str:

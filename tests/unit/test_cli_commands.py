@@ -62,7 +62,7 @@ def test_a_part_says_of_itself_what_the_list_says_of_it(part: str) -> None:
 
 @pytest.mark.parametrize("page", reference.PAGES)
 def test_the_reference_is_current(page: str) -> None:
-    written = (reference.FOLDER / f"{page}.md").read_text("utf-8")
+    written = reference.path(page).read_text("utf-8")
     assert written == reference.PAGES[page](), "run: python -m tools.reference"
 
 
