@@ -35,7 +35,7 @@ from node.event_tables import activity, marks, ranks
 from node.lots import Lot
 from node.programme import LotDraft
 from node.programme.refunds import recover
-from node.tables import accounts, class_totals, lots, members, postings
+from node.tables import accounts, class_totals, lots, members, postings, profiles
 
 PENDING: Final = pb.ACCOUNT_CLASS_PENDING
 AVAILABLE: Final = pb.ACCOUNT_CLASS_AVAILABLE
@@ -111,7 +111,7 @@ def prefetch_balances(rules: Rules, rows: Rows, names: Iterable[str]) -> None:
     rows.load(lots, [(name,) for name in growing])
     prefetch_totals(rules, rows)
     if rules.reviewed:
-        for table in (activity, ranks):
+        for table in (activity, ranks, profiles):
             rows.load(table, [(name,) for name in wanted])
         rows.load_where(marks, "account", wanted)
 

@@ -37,7 +37,7 @@ from comity.rpc.tokens import Challenges, ServerSecret, TokenIssuer
 from comity.serve.log_service import LogService
 from comity.serve.process import Loop
 from comity.serve.session_service import RegisteredKey, SessionService
-from comity.v1 import log_pb2, member_pb2, merchant_pb2, office_pb2, peer_pb2
+from comity.v1 import log_pb2, member_pb2, merchant_pb2, office_pb2, peer_pb2, programme_pb2
 from comity.v1.operator_pb2 import NetworkConfig
 from node import (
     adjustments,
@@ -70,6 +70,7 @@ from node.office_store import OfficeStore
 from node.open_holds import HoldLimits
 from node.peers import IDLE_PULSE_S, Connect, Roster
 from node.programme import ProgrammeFile
+from node.programme_service import ProgrammeService
 from node.sessions import Sessions
 from node.standing import review_changed
 from node.store import NodeStore
@@ -382,11 +383,15 @@ def _public_endpoint(
         secret=world.secret,
         webhooks_changed=webhooks.changed,
     )
+    programme = ProgrammeService(
+        rules=rules, store=store, queue=queue, read=world.read, clock=world.clock
+    )
     return Endpoint(
         {
             _service(member_pb2, "MemberService"): member,
             _service(merchant_pb2, "MerchantService"): merchant,
             _service(office_pb2, "OfficeService"): office,
+            _service(programme_pb2, "ProgrammeService"): programme,
             _service(log_pb2, "LogService"): log_service,
             _service(log_pb2, "SessionService"): sessions,
         },

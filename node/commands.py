@@ -225,7 +225,7 @@ class RecordPurchase:
 class RecordEvent:
     """Something the programme knows happened. Its id is the brand's, like a purchase's."""
 
-    step: ClassVar[Step] = Step.PURCHASE
+    step: ClassVar[Step] = Step.EVENT
     event_id: str
     account: str
     type: str
@@ -274,7 +274,7 @@ class RefundPurchase:
 class SetMark:
     """A manager gives a badge, title or tag by hand, or takes it. `kind` is a `MarkKind`."""
 
-    step: ClassVar[Step] = Step.ADJUST
+    step: ClassVar[Step] = Step.MARK
     caller: str
     id: str
     account: str
@@ -297,7 +297,7 @@ class SetMark:
 class ConvertPoints:
     """A member turns points of one unit into another. Asked by the device `acting_key`."""
 
-    step: ClassVar[Step] = Step.ADJUST
+    step: ClassVar[Step] = Step.CONVERT
     caller: str
     id: str
     account: str

@@ -32,7 +32,7 @@ from node.programme.facts import (
     Rank,
     RankChange,
 )
-from node.tables import accounts, members
+from node.tables import accounts, members, profiles
 
 KINDS: Final[Mapping[str, pb.MarkKind.ValueType]] = {
     "badge": pb.MARK_KIND_BADGE,
@@ -52,6 +52,7 @@ def prefetch_standing(rows: Rows, names: Iterable[str]) -> None:
     keys = [(name,) for name in wanted]
     rows.load(activity, keys)
     rows.load(ranks, keys)
+    rows.load(profiles, keys)
     rows.load_where(marks, "account", wanted)
 
 
@@ -72,8 +73,11 @@ def facts(
     own: dict[int, list[str]] = defaultdict(list)
     for row in rows.find(marks, "account", account):
         own[row["kind"]].append(row["name"])
+    profile = rows.get(profiles, (account,)) or {"region": "", "birth_date": ""}
     return Facts(
         enrolled_at_us=member["created_at_us"],
+        region=profile["region"],
+        birthday=profile["birth_date"][5:],
         balances=balances,
         activity=activity_of(rows, account),
         rank=rank_of(rows, account),

@@ -7,7 +7,8 @@ sweep has written it down yet.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -118,6 +119,13 @@ class NodeStore:
             )
             for row in rows
         ]
+
+    @contextmanager
+    def member(self, account: str, *, device: str = "") -> Iterator[Connection]:
+        """A connection to read what is a member's own. Raises as every such read does."""
+        with self.engine.connect() as connection:
+            self._member(connection, account, device)
+            yield connection
 
     # --- keys -------------------------------------------------------------------------
 

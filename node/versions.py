@@ -30,7 +30,7 @@ class Versions:
     """The versions there are. Whoever only asks needs no lock."""
 
     def __init__(self, first: Programme) -> None:
-        """`first` is in force where the table names none: the file this process runs by."""
+        """`first`, the file this process runs by, is in force until the table names a version."""
         self._first = first
         self._lock = threading.Lock()
         self._known = _Known()
@@ -41,10 +41,12 @@ class Versions:
         Of two that take effect at the same time, the one published later.
         """
         known = self._known
-        if not known.programmes:
-            return self._first
         place = bisect_right(known.times, (at_us, known.newest))
-        return known.programmes[max(0, place - 1)]
+        if place:
+            return known.programmes[place - 1]
+        if self._first in known.programmes:
+            return known.programmes[0]
+        return self._first
 
     @property
     def newest(self) -> int:

@@ -35,6 +35,7 @@ from comity.client.connection import Server, connect
 from comity.client.merchant import MerchantClient
 from comity.client.office import OfficeClient
 from comity.client.operator import OperatorClient
+from comity.client.programme import ProgrammeClient
 from comity.client.session import key_name
 from comity.clock import Clock, system_clock
 from comity.keys import SigningKey
@@ -172,6 +173,11 @@ class Network:
         """What a brand's manager, the first unless a key says another, operates with."""
         key = key or keys.load(self.home(brand) / MANAGER_KEY)
         return OfficeClient(self.closed_at_end(connect(self.server(brand), key=key)))
+
+    def programme(self, brand: str) -> ProgrammeClient:
+        """A brand's programme at work, for its first manager."""
+        key = keys.load(self.home(brand) / MANAGER_KEY)
+        return ProgrammeClient(self.closed_at_end(connect(self.server(brand), key=key)))
 
     async def till(self, brand: str, name: str = "till") -> MerchantClient:
         """A new till of a brand, with a key of its own."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from comity.client.connection import Server, connect
 from comity.client.log import LogClient
 from comity.client.member import MemberClient
+from comity.client.programme import ProgrammeClient
 from comity.client.session import Session, key_name
 from comity.clock import Clock, system_clock
 from comity.errors import (
@@ -259,13 +260,20 @@ class Wallet:
 
     def member(self, brand: Brand) -> MemberClient:
         """The member's own session at a brand. Raises NotFound unless enrolled there."""
-        if not brand.enrolled:
-            raise NotFound(f"You are no member of {brand.participant} yet; enrol there first.")
-        return MemberClient(self._channel(brand, session=True))
+        return MemberClient(self._own(brand))
+
+    def programme(self, brand: Brand) -> ProgrammeClient:
+        """Where the member stands at a brand. Raises NotFound unless enrolled there."""
+        return ProgrammeClient(self._own(brand))
 
     def guest(self, brand: Brand) -> MemberClient:
         """A brand as anyone sees it: its catalogue, quotes and redemptions."""
         return MemberClient(self._channel(brand, session=False))
+
+    def _own(self, brand: Brand) -> Channel:
+        if not brand.enrolled:
+            raise NotFound(f"You are no member of {brand.participant} yet; enrol there first.")
+        return self._channel(brand, session=True)
 
     async def balances(self) -> tuple[Holding, ...]:
         """All brands in one view; one that does not answer hides no other."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from comity.v1 import clearing_pb2
-from tests.e2e import rpc_office_cases
+from tests.e2e import rpc_office_cases, rpc_programme_cases
 from tests.e2e.crash_stage import ACCEPTOR, ISSUER
 from tests.e2e.rpc_cast import PURCHASE
 from tests.e2e.rpc_changes import (
@@ -53,6 +53,7 @@ NO_BRAND = ("NOT_FOUND", "participant")
 
 CASES: Final = (
     *rpc_office_cases.CASES,
+    *rpc_programme_cases.CASES,
     # Logs and sessions.
     Case(f"{L}/GetTile", "no such tile", put(index=9, level=3), "NOT_FOUND"),
     Case(f"{L}/ProveConsistency", "no such size", put(new_size=10**6), "NOT_FOUND", "new_size"),
@@ -540,7 +541,8 @@ CASES: Final = (
     Case(f"{O}/AdmitAuditor", "no key", put(public_key=bytes(32)), "MALFORMED"),
 )
 
-WITHOUT_CASES: Final = rpc_office_cases.WITHOUT_CASES | frozenset(
+_OTHERS: Final = rpc_office_cases.WITHOUT_CASES | rpc_programme_cases.WITHOUT_CASES
+WITHOUT_CASES: Final = _OTHERS | frozenset(
     {
         # They ask for a page or for the caller's own, and name nothing that could be wrong.
         *(f"{L}/{name}" for name in ("GetCheckpoint", "ReadEntries")),

@@ -24,7 +24,7 @@ from comity.v1.common_pb2 import Money, Statement
 from comity.v1.member_pb2 import Redemption
 from comity.v1.merchant_pb2 import Purchase
 from comity.wallet.offers import Offer
-from tests.e2e import crash_scenes, crash_stage
+from tests.e2e import crash_programme, crash_scenes, crash_stage
 from tests.e2e.crash_stage import ACCEPTOR, CLEARING, CURRENCY, ISSUER, REWARD, Stage, stage_at
 from tests.e2e.rpc_callers import Callers, unhurried
 
@@ -132,6 +132,8 @@ async def _cast_in(stage: Stage) -> Cast:
     )
     departing = SigningKey.generate(secrets.token_bytes)
     await stage.network.add_staff(ACCEPTOR, role="till", name="till-old", key=departing)
+    stranger = await _newcomer(stage)
+    await crash_programme.prepared(stage, stranger)
     cast = Cast(
         stage=stage,
         callers=callers,
@@ -141,7 +143,7 @@ async def _cast_in(stage: Stage) -> Cast:
         fresh=stage.vouchers.pop(),
         second_device=second,
         departing=departing,
-        stranger=await _newcomer(stage),
+        stranger=stranger,
         spare=await crash_scenes.admitted(stage),
         leaving=await _newcomer(stage),
         office=await _office_in(stage),

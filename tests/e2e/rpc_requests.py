@@ -28,11 +28,12 @@ from comity.v1 import (
     office_pb2,
     operator_pb2,
     peer_pb2,
+    programme_pb2,
 )
 from comity.v1.entry_pb2 import PARTICIPANT_STATUS_ACTIVE
 from comity.v1.merchant_pb2 import Purchase
 from comity.wallet.pending import consent
-from tests.e2e import crash_stage, rpc_office
+from tests.e2e import crash_stage, rpc_office, rpc_programme
 from tests.e2e.crash_stage import ACCEPTOR, CLEARING, ISSUER, REWARD
 from tests.e2e.rpc_cast import OFFERED, PURCHASE, TO_END, Cast, an_offer, euro
 from tests.e2e.rpc_key_requests import KEY_ROWS
@@ -553,6 +554,7 @@ _OFFICE = (
     *rows("OfficeService", f"{ISSUER}/public", office_pb2, *rpc_office.AT_ISSUER),
     *rows("OfficeService", f"{ACCEPTOR}/public", office_pb2, *rpc_office.AT_ACCEPTOR),
 )
+_PROGRAMME = rows("ProgrammeService", f"{ISSUER}/public", programme_pb2, *rpc_programme.ROWS)
 
 REQUESTS: Final[tuple[Request, ...]] = (
     *_LOG,
@@ -563,6 +565,7 @@ REQUESTS: Final[tuple[Request, ...]] = (
     *_ISSUING,
     *_ACCEPTING,
     *_OFFICE,
+    *_PROGRAMME,
     *_PEER,
     *_CLEARING,
     *_OPERATOR,

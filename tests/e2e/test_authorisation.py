@@ -34,6 +34,7 @@ SERVED: Final = {
         "MemberService",
         "MerchantService",
         "OfficeService",
+        "ProgrammeService",
         "LogService",
         "SessionService",
     ),

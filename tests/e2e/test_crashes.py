@@ -16,6 +16,7 @@ import pytest
 
 from comity.ledger.steps import Step
 from comity.verify.database import database
+from tests.e2e import crash_programme as programme_scenes
 from tests.e2e import crash_scenes as scenes
 from tests.e2e.crash_stage import (
     ACCEPTOR,
@@ -33,6 +34,9 @@ MATRIX: Final[tuple[tuple[str, Step, Scene], ...]] = (
     (ISSUER, Step.ENROL, scenes.enrol),
     (ISSUER, Step.DEVICE, scenes.add_device),
     (ISSUER, Step.PURCHASE, scenes.purchase),
+    (ISSUER, Step.EVENT, programme_scenes.happen),
+    (ISSUER, Step.MARK, programme_scenes.mark),
+    (ISSUER, Step.CONVERT, programme_scenes.convert),
     (ISSUER, Step.REFUND, scenes.refund),
     (ISSUER, Step.ADJUST, scenes.adjust),
     (ISSUER, Step.EXPIRE, scenes.expire),

@@ -16,9 +16,19 @@ from comity.v1 import (
     office_pb2,
     operator_pb2,
     peer_pb2,
+    programme_pb2,
 )
 
-FILES = (clearing_pb2, log_pb2, member_pb2, merchant_pb2, office_pb2, operator_pb2, peer_pb2)
+FILES = (
+    clearing_pb2,
+    log_pb2,
+    member_pb2,
+    merchant_pb2,
+    office_pb2,
+    operator_pb2,
+    peer_pb2,
+    programme_pb2,
+)
 SERVICES: list[ServiceDescriptor] = [
     service for file in FILES for service in file.DESCRIPTOR.services_by_name.values()
 ]

@@ -1,0 +1,72 @@
+"""ProgrammeService in the table of requests: a valid one for every RPC."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from comity.client.programme import event
+from comity.v1 import programme_pb2
+from comity.v1.entry_pb2 import MARK_KIND_BADGE
+from tests.e2e import crash_stage
+from tests.e2e.crash_stage import ISSUER
+from tests.e2e.rpc_cast import PURCHASE
+from tests.e2e.rpc_row import Row, fixed
+
+ROWS: Final[tuple[Row, ...]] = (
+    (
+        "RecordEvents",
+        "till",
+        fixed(
+            lambda cast: programme_pb2.RecordEventsRequest(
+                events=[event("signed-in", cast.account, "sign_in")]
+            )
+        ),
+    ),
+    (
+        "GiveMark",
+        "manager",
+        fixed(
+            lambda cast: programme_pb2.GiveMarkRequest(
+                id="give",
+                account=cast.account,
+                kind=MARK_KIND_BADGE,
+                name="founder",
+                reason_code="THANKS",
+            )
+        ),
+    ),
+    (
+        "TakeMark",
+        "manager",
+        fixed(
+            lambda cast: programme_pb2.TakeMarkRequest(
+                id="take",
+                account=cast.stranger,
+                kind=MARK_KIND_BADGE,
+                name="founder",
+                reason_code="MISTAKE",
+            )
+        ),
+    ),
+    ("ExplainEvent", "manager", fixed(programme_pb2.ExplainEventRequest(event_id=PURCHASE))),
+    (
+        "PublishProgramme",
+        "manager",
+        fixed(
+            programme_pb2.PublishProgrammeRequest(
+                id="publish", file=crash_stage.programme(ISSUER, 900).encode()
+            )
+        ),
+    ),
+    ("ListProgrammes", "till", fixed(programme_pb2.ListProgrammesRequest())),
+    ("GetStatus", "member", fixed(programme_pb2.GetStatusRequest())),
+    (
+        "ConvertPoints",
+        "member",
+        fixed(
+            programme_pb2.ConvertPointsRequest(
+                id="convert", conversion="tokens-to-points", points=1
+            )
+        ),
+    ),
+)
