@@ -1,10 +1,9 @@
-"""What managers decide at the desk: adjustments, the burn freeze, claims, exports, imports."""
+"""What managers decide at the desk: adjustments, the burn freeze, claims, exports."""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,11 +12,8 @@ import typer
 from cli import output
 from cli.access import Address, Ca, Key, Origin, Staff, office
 from cli.commands import WriteId, command, group
-from cli.merchant import BATCH, Account, app
+from cli.merchant import Account, app
 from cli.options import HERE, Id, Json, Limit, Node
-from comity.errors import Malformed
-from comity.v1.member_pb2 import Profile
-from comity.v1.office_pb2 import MemberImport, MemberImported
 
 adjustment = group("Points given and taken by hand; large ones wait for a second manager.")
 claim = group("Purchases which members say did not earn.")
@@ -26,9 +22,6 @@ app.add_typer(claim, name="claim")
 
 Adjustment = Annotated[str, typer.Argument(metavar="ADJUSTMENT", help="Its id, adj_….")]
 Claim = Annotated[str, typer.Argument(metavar="CLAIM", help="Its id, clm_….")]
-Rejects = Annotated[
-    Path | None, typer.Option("--rejects", help="Where to write the rejected lines, with why.")
-]
 
 
 # --- adjustments ------------------------------------------------------------------------------
@@ -180,7 +173,7 @@ async def reject_claim(
     output.say(f"{claim_id} is rejected.")
 
 
-# --- export and import ------------------------------------------------------------------------
+# --- export -----------------------------------------------------------------------------------
 
 
 @command(
@@ -205,95 +198,3 @@ def write_export(out: Path, found: Mapping[str, list[Any]]) -> None:
     """An export, in a file that others cannot read."""
     out.touch(mode=0o600)
     out.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", "utf-8")
-
-
-@command(
-    app,
-    "import-members",
-    example="comity merchant import-members cards.csv --codes codes.csv --rejects rejects.csv",
-)
-async def import_members(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            help="CSV with the column reference, and if you like account, points, name, email, "
-            "birth_date, region."
-        ),
-    ],
-    codes: Annotated[
-        Path, typer.Option(help="Where to write accounts and the codes to enrol with.")
-    ],
-    rejects: Rejects = None,
-    node: Node = HERE,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
-    """Take over members of an older programme with their points; a second time changes nothing."""
-    read = list(_read_members(file))
-    rejected = [one for one in read if isinstance(one[1], str)]
-    good = [(line, one) for line, one in read if isinstance(one, MemberImport)]
-    made: list[tuple[str, MemberImported]] = []
-    async with office(Staff(node=node, key=key)) as client:
-        with output.progress("taking over members", len(good)) as advance:
-            for start in range(0, len(good), BATCH):
-                some = good[start : start + BATCH]
-                results = await client.import_members([one for _, one in some], timeout_s=60.0)
-                for (line, one), result in zip(some, results, strict=True):
-                    if result.failure.code:
-                        rejected.append((line, result.failure.message))
-                    else:
-                        made.append((one.reference, result))
-                advance(len(some))
-    with codes.open("w", newline="", encoding="utf-8") as into:
-        codes.chmod(0o600)
-        rows = csv.writer(into)
-        rows.writerow(("reference", "account", "invitation"))
-        rows.writerows((name, one.account, one.invitation) for name, one in made)
-    lines = [(line, str(why)) for line, why in rejected]
-    write_rejects(rejects, lines)
-    found = {"imported": len(made), "rejected": [{"line": at, "why": why} for at, why in lines]}
-
-    def show() -> None:
-        if lines:
-            output.table(("line", "why it was rejected"), lines)
-        output.say(f"{len(made)} members taken over; their codes are in {codes}.")
-
-    output.emit(found, as_json, show)
-    if lines:
-        raise typer.Exit(1)
-
-
-def write_rejects(out: Path | None, lines: Sequence[tuple[int, str]]) -> None:
-    """The lines of a file which were rejected, each with the reason."""
-    if out is None:
-        return
-    with out.open("w", newline="", encoding="utf-8") as into:
-        rows = csv.writer(into)
-        rows.writerow(("line", "why"))
-        rows.writerows(sorted(lines))
-
-
-def _read_members(file: Path) -> Iterator[tuple[int, MemberImport | str]]:
-    """Each line with what it says, or what is wrong with it."""
-    with file.open(newline="", encoding="utf-8") as lines:
-        reader = csv.DictReader(lines)
-        if "reference" not in (reader.fieldnames or ()):
-            raise Malformed(f"{file} has no column reference.")
-        for row in reader:
-            yield reader.line_num, _member(row)
-
-
-def _member(row: Mapping[str, str | None]) -> MemberImport | str:
-    said = {name: (value or "").strip() for name, value in row.items() if name}
-    points = said.get("points") or "0"
-    if not points.isascii() or not points.isdigit() or len(points) > 13:
-        return f"points is no whole number: {points}"
-    if not said["reference"]:
-        return "there is no reference"
-    profile = {name: said.get(name, "") for name in ("name", "email", "birth_date", "region")}
-    return MemberImport(
-        reference=said["reference"],
-        account=said.get("account", ""),
-        points=int(points),
-        profile=Profile(**profile) if any(profile.values()) else None,
-    )

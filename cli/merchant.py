@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +12,10 @@ from cli.access import Address, Ca, Key, Origin, Staff, merchant, office
 from cli.commands import WriteId, command, group
 from cli.options import HERE, Id, Json, Limit, Node
 from cli.parts import PARTS
-from comity.errors import Malformed, rebuild
+from comity.errors import rebuild
 from comity.v1.common_pb2 import Failure
 from comity.v1.member_pb2 import Redemption
-from comity.v1.merchant_pb2 import Purchase, PurchaseResult
+from comity.v1.merchant_pb2 import Purchase
 from comity.v1.office_pb2 import ADJUSTMENT_STATE_WAITING
 
 app = group(PARTS["merchant"].help)
@@ -63,72 +61,6 @@ async def purchase(
         as_json,
         lambda: output.say(f"{account} earned {output.number(result.points)} points{state}."),
     )
-
-
-@command(
-    app,
-    "import",
-    example="comity merchant import sales.csv\ncomity merchant import sales.csv --json",
-)
-async def import_purchases(
-    file: Annotated[
-        Path, typer.Argument(help="CSV with the columns purchase_id, account, amount.")
-    ],
-    node: Node = HERE,
-    key: Key = None,
-    address: Address = "",
-    ca: Ca = None,
-    origin: Origin = "",
-    as_json: Json = False,
-) -> None:
-    """Record many sales from a file. Rejected rows are listed; the others count."""
-    sales = list(_read_sales(file))
-    rejected: list[dict[str, str]] = []
-    points = 0
-    async with merchant(_staff(node, key, address, ca, origin)) as client:
-        with output.progress("recording sales", len(sales)) as advance:
-            for start in range(0, len(sales), BATCH):
-                batch = sales[start : start + BATCH]
-                results = await client.record_purchases(batch, timeout_s=60.0)
-                points += sum(result.points for result in results)
-                rejected += _rejected(batch, results)
-                advance(len(batch))
-    found = {"recorded": len(sales) - len(rejected), "points": points, "rejected": rejected}
-
-    def show() -> None:
-        rows = [(one["purchase_id"], one["code"], one["message"]) for one in rejected]
-        if rows:
-            output.table(("sale", "code", "why it was rejected"), rows)
-        output.say(f"{len(sales) - len(rejected)} sales recorded, {points:,} points earned.")
-
-    output.emit(found, as_json, show)
-    if rejected:
-        raise typer.Exit(1)
-
-
-def _read_sales(file: Path) -> Iterator[Purchase]:
-    with file.open(newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            try:
-                yield Purchase(
-                    purchase_id=row["purchase_id"],
-                    account=row["account"],
-                    amount=output.parse_money(row["amount"]),
-                )
-            except KeyError as error:
-                raise Malformed(f"{file} has no column {error.args[0]}.") from None
-
-
-def _rejected(batch: Sequence[Purchase], results: Sequence[PurchaseResult]) -> list[dict[str, str]]:
-    return [
-        {
-            "purchase_id": sale.purchase_id,
-            "code": result.failure.code,
-            "message": result.failure.message,
-        }
-        for sale, result in zip(batch, results, strict=True)
-        if result.failure.code
-    ]
 
 
 @command(app, "refund", example="comity merchant refund sale-1001 '4.00 USD'")

@@ -42,6 +42,7 @@ PARTS: Final[Mapping[str, Part]] = {
             "cli.agreements",
             "cli.joining",
             "cli.desk",
+            "cli.imports",
             "cli.webhooks",
         ),
     ),

@@ -79,7 +79,7 @@ def programme(brand: str, version: int = 1) -> str:
         "  tokens-to-points: {from_unit: tokens, into_unit: points, points: 1, into_points: 1}\n"
         "return_window_days: 30\n"
         "backdate_days: 400\n"
-        "adjust_four_eyes_above: 100000\n"
+        "adjust_four_eyes_above: 10000000000\n"
         # At the acceptor a membership is paid for.
         f"enrolment: {{mode: {'paid' if brand == ACCEPTOR else 'open'}}}\n"
     )

@@ -300,7 +300,7 @@ CASES: Final = (
     Case(
         f"{SHOP}/AdjustPoints",
         "takes more than there is",
-        put(points=-(10**12)),
+        put(points=-(10**9)),
         "INSUFFICIENT_POINTS",
     ),
     Case(f"{SHOP}/SetStock", "no such reward", put(reward_id="moon"), "NOT_FOUND", "reward_id"),

@@ -178,7 +178,7 @@ async def _office_in(stage: Stage) -> OfficeCast:
         await by.propose_adjustment(
             id=f"first-proposal-{number}",
             account=stage.account(ISSUER),
-            points=200_000,
+            points=20_000_000_000,
             reason_code="GOODWILL",
         )
         for number, by in enumerate((other, other, office))

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -339,6 +340,69 @@ def test_sales_from_a_file_count_once_and_what_is_rejected_is_listed(town: Town)
         assert [one["purchase_id"] for one in found["rejected"]] == ["s2"]
     (held,) = shell.json("member", "balance", *wallet)
     assert held["balances"][0]["available"] == 20
+
+
+def test_managers_operate_a_programme(town: Town) -> None:
+    shell, at = town.shell, ("--node", "grocery")
+    (account,) = [
+        one["account"] for one in shell.json("member", "brands") if one["brand"] == "grocery"
+    ]
+    before = balance(shell, "grocery")
+
+    # Points by hand, a claim, and a freeze which stops the spending only.
+    done = shell.json("merchant", "adjust", account, "5", "--reason", "goodwill", *at)
+    assert done["state"] == "done"
+    (listed, *_) = shell.json("merchant", "adjustment", "list", *at)
+    assert (listed["points"], listed["reason_code"]) == (5, "goodwill")
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    claim = ("member", "claim", "grocery", "missed-1", "7.00 EUR", "--at", today)
+    claimed = shell.json(*claim)["claim_id"]
+    assert claimed in shell.run("merchant", "claim", "list", *at).stdout
+    shell.run("merchant", "claim", "confirm", claimed, "6.00 EUR", *at)
+    assert shell.json("member", "claims", "grocery")[0]["state"] == "confirmed"
+    shell.run("merchant", "freeze", "--reason", "drill", *at)
+    frozen = shell.json("member", "redeem", "car-wash", "--at", "fuel", "--yes", expect=1)
+    assert frozen["failure"]["code"] == "SPENDING_FROZEN"
+    assert "can spend" in shell.run("merchant", "freeze", "--lift", "--reason", "over", *at).stdout
+    assert balance(shell, "grocery") == before + 5 + 6
+
+    # Members of an older programme; the same file again changes nothing.
+    cards = shell.folder / "cards.csv"
+    cards.write_text("reference,name,points\ncard-1,Ada,70\ncard-2,Bob,many\n,Eve,1\n", "utf-8")
+    take = ("merchant", "import-members", "cards.csv", "--codes", "codes.csv", *at)
+    for _ in range(2):
+        found = shell.json(*take, "--rejects", "bad.csv", expect=1)
+        assert found["imported"] == 1
+        assert [one["line"] for one in found["rejected"]] == [3, 4]
+        assert "whole number" in (shell.folder / "bad.csv").read_text("utf-8")
+    (_, card) = (shell.folder / "codes.csv").read_text("utf-8").splitlines()
+    new = ("--wallet", str(shell.folder / "ada"), "--ca", "clearing/ca.crt")
+    joined = shell.json("member", "enrol", town.grocery, "--invitation", card.split(",")[2], *new)
+    assert joined["account"] == card.split(",")[1]
+    held = shell.json("member", "balance", "--wallet", str(shell.folder / "ada"))
+    assert held[0]["balances"][0]["available"] == 70
+
+    # Everything about a member, to the member and to a manager alike.
+    shell.run("member", "export", "grocery", "--out", "mine.json")
+    shell.run("merchant", "export", account, "--out", "theirs.json", *at)
+    mine = json.loads((shell.folder / "mine.json").read_text("utf-8"))
+    assert mine == json.loads((shell.folder / "theirs.json").read_text("utf-8"))
+    assert {"profiles", "devices", "lots", "holds", "statements"} <= mine.keys()
+
+    # Codes for members to be, and an endpoint which nobody answers at.
+    (code,) = shell.json("merchant", "invitation", "create", *at)
+    shell.run("merchant", "invitation", "revoke", code, *at)
+    assert "revoked" in shell.run("merchant", "invitation", "list", *at).stdout
+    assert shell.json("merchant", "applicant", "list", *at) == []
+    hook = ("merchant", "webhook")
+    keys = shell.json(*hook, "add", "crm", "http://127.0.0.1:9/", "--from", "0", *at)
+    assert keys["secret"].startswith("whsec_")
+    shell.until(lambda: shell.json(*hook, "list", *at)[0]["failures"])
+    assert "active" in shell.run(*hook, "list", *at).stdout
+    shell.run(*hook, "set", "crm", "--pause", *at)
+    assert shell.json(*hook, "rotate", "crm", *at)["secret"] != keys["secret"]
+    shell.run(*hook, "remove", "crm", *at)
+    shell.run(*hook, "add", "crm", "http://crm.example/", *at, expect=2)
 
 
 def test_a_second_process_on_one_ledger_is_refused_in_words(town: Town) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from comity.client.connection import Server
+from comity.client.session import Session, SessionChannel
 from comity.errors import (
     AlreadyDecided,
     AlreadyUsed,
@@ -19,7 +22,11 @@ from comity.errors import (
     Refused,
     Unauthenticated,
 )
+from comity.keys import SigningKey
+from comity.rpc.caller import Credentials
+from comity.rpc.channel import Channel, LocalChannel
 from comity.v1 import member_pb2
+from comity.wallet.wallet import Wallet
 from node import tables
 from node.enrolment import age_on
 from tests.brand import ORIGIN, programme, signing_key
@@ -246,5 +253,37 @@ def test_an_erased_member_is_erased_from_the_applications_too() -> None:
         await at.staff().erase_member(id="e", account=asked.account)
         assert at.rows(tables.metadata.tables["applications"]) == []
         assert at.rows(tables.profiles) == []
+
+    at.run(story())
+
+
+@pytest.mark.row("O15")
+def test_a_wallet_waits_for_the_decision_and_may_apply_anew_after_a_refusal(tmp_path: Path) -> None:
+    at = office(mode="approved", minimum_age=18)
+
+    def connect(server: Server, key: SigningKey | None) -> Channel:
+        local = LocalChannel(at.node.public, Credentials(address="wallet"))
+        if key is None:
+            return local
+        return SessionChannel(local, Session(local, key=key, origin=ORIGIN, clock=at.clock))
+
+    async def story() -> None:
+        async with Wallet.create(tmp_path / "wallet", connect=connect, clock=at.clock) as wallet:
+            known = await wallet.learn("grocery.example:443", roots_pem="roots")
+            with pytest.raises(NotEligible):
+                await wallet.enrol(known, birth_date="2015-01-01")
+            brand = await wallet.enrol(wallet.store.brand("grocery"), birth_date="1990-01-01")
+            assert (brand.awaits, brand.enrolled) == ("approval", False)
+            first = brand.applied
+            assert (await wallet.enrol(brand)).applied == first, "asking changes nothing"
+            await at.manager().refuse_applicant(id="r", account=first, reason_code="DOUBT")
+            with pytest.raises(NotEligible, match="DOUBT"):
+                await wallet.enrol(wallet.store.brand("grocery"))
+            brand = await wallet.enrol(wallet.store.brand("grocery"), birth_date="1990-01-01")
+            assert brand.applied != first
+            await at.manager().admit_applicant(id="a", account=brand.applied)
+            joined = await wallet.enrol(wallet.store.brand("grocery"))
+            assert (joined.account, joined.awaits) == (brand.applied, "")
+            assert (await wallet.member(joined).get_balance()).account == joined.account
 
     at.run(story())
