@@ -117,8 +117,8 @@ def verify_extension(old: Checkpoint, new: Checkpoint, proof: Sequence[bytes]) -
 class CheckpointCache:
     """Remembers the notes it has verified, so that a batch's one signature is checked once.
 
-    Keyed by everything the answer depends on: the note's SHA-256, the origin and the key. Only
-    good notes are kept, the `capacity` most recently used. Safe for several threads.
+    Looked up by the note's SHA-256, and only good for the origin and the key it was opened with.
+    Only good notes are kept, the `capacity` most recently used. Safe for several threads.
     """
 
     __slots__ = ("_capacity", "_kept", "_lock")
@@ -127,29 +127,29 @@ class CheckpointCache:
         if capacity < 1:
             raise ValueError("A checkpoint cache holds at least one checkpoint.")
         self._capacity = capacity
-        self._kept: OrderedDict[tuple[bytes, str, Keys], Checkpoint] = OrderedDict()
+        self._kept: OrderedDict[bytes, tuple[Keys, Checkpoint]] = OrderedDict()
         self._lock = threading.Lock()
 
     def open(self, note_bytes: bytes, *, origin: str, verifier: Keys) -> Checkpoint:
-        """As `open_checkpoint`. The verifier must be hashable and unchanging."""
-        key = (hashlib.sha256(note_bytes).digest(), origin, verifier)
+        """As `open_checkpoint`. The verifier must be unchanging."""
+        name = hashlib.sha256(note_bytes).digest()
         with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
-                self._kept.move_to_end(key)
-                return found
+            kept = self._kept.get(name)
+            if kept is not None and kept[1].origin == origin and kept[0] == verifier:
+                self._kept.move_to_end(name)
+                return kept[1]
         found = open_checkpoint(note_bytes, origin=origin, verifier=verifier)
-        self._keep(key, found)
+        self._keep(name, verifier, found)
         return found
 
     def remember(self, note_bytes: bytes, checkpoint: Checkpoint, *, verifier: Keys) -> None:
         """Keep a note that the caller signed itself, so that hearing of it again costs little."""
-        key = (hashlib.sha256(note_bytes).digest(), checkpoint.origin, verifier)
-        self._keep(key, checkpoint)
+        self._keep(hashlib.sha256(note_bytes).digest(), verifier, checkpoint)
 
-    def _keep(self, key: tuple[bytes, str, Keys], checkpoint: Checkpoint) -> None:
+    def _keep(self, name: bytes, verifier: Keys, checkpoint: Checkpoint) -> None:
         with self._lock:
-            self._kept[key] = checkpoint
+            self._kept[name] = (verifier, checkpoint)
+            self._kept.move_to_end(name)
             if len(self._kept) > self._capacity:
                 self._kept.popitem(last=False)
 

@@ -276,7 +276,7 @@ def _is_utf8(text: str) -> bool:
 
 def to_base64(data: bytes) -> str:
     """`data` in standard base64 with padding (RFC 4648 §4)."""
-    return base64.b64encode(data).decode()
+    return binascii.b2a_base64(data, newline=False).decode()
 
 
 def from_base64(text: str) -> bytes | None:
