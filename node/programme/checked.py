@@ -44,42 +44,58 @@ _TYPE_PARAMETERS: Final = {6: (1,), 7: (1, 2), 8: (1, 2), 14: (2,)}
 """Of lists, maps, functions and types of libraries: where the types in them are."""
 
 
-@dataclass(frozen=True, slots=True)
 class Node:
-    """A part of an expression, in its serialised form."""
+    """A part of an expression: its fields by number, read once."""
 
-    data: bytes
+    __slots__ = ("_fields", "_path")
+
+    def __init__(self, data: bytes) -> None:
+        self._fields: dict[int, list[Any]] = {}
+        self._path: tuple[str, ...] | None = None
+        unknown: Any = UnknownFieldSet(Empty.FromString(data))
+        for field in unknown:
+            self._fields.setdefault(field.field_number, []).append(field.data)
 
     def get(self, number: int) -> Any:
-        """The value of a field, or None."""
-        return next((value for one, value in _fields(self.data) if one == number), None)
+        """The plain value of a field, or None."""
+        values = self._fields.get(number)
+        return values[0] if values else None
 
-    def all(self, number: int) -> list[Any]:
-        """Every value of a repeated field."""
-        return [value for one, value in _fields(self.data) if one == number]
+    def parts(self, number: int) -> list[Node]:
+        """The parts in a field, which are themselves structured."""
+        values = self._fields.get(number, [])
+        for at, value in enumerate(values):
+            if not isinstance(value, Node):
+                values[at] = Node(bytes(value))
+        return values
+
+    def part(self, number: int) -> Node | None:
+        """The part in a field, or None."""
+        parts = self.parts(number)
+        return parts[0] if parts else None
 
     @property
     def id(self) -> int:
         """By which the source knows its position."""
         return int(self.get(ID) or 0)
 
-    def part(self, number: int) -> Node | None:
-        """A part that is itself structured, or None."""
-        data = self.get(number)
-        return None if data is None else Node(bytes(data))
-
     @property
     def path(self) -> tuple[str, ...]:
         """`("event", "number", "minutes")` for what is written with dots or a constant index."""
+        if self._path is None:
+            self._path = self._read_path()
+        return self._path
+
+    def _read_path(self) -> tuple[str, ...]:
         if (name := self.part(IDENTIFIER)) is not None:
             return (_text(name.get(NAME)),)
         if (select := self.part(SELECT)) is not None:
             inner = select.part(OPERAND)
             return (*inner.path, _text(select.get(FIELD))) if inner and inner.path else ()
-        call = self.part(CALL)
-        if call is None or _text(call.get(FUNCTION)) != "_[_]":
+        arguments = self.call("_[_]")
+        if arguments is None:
             return ()
-        inner, key = (Node(bytes(one)) for one in call.all(ARGUMENT))
+        inner, key = arguments
         return (*inner.path, key.text) if inner.path and key.text else ()
 
     @property
@@ -88,12 +104,23 @@ class Node:
         constant = self.part(CONSTANT)
         return _text(constant.get(TEXT)) if constant else ""
 
+    @property
+    def texts(self) -> list[str]:
+        """The text constants that this is, or that this lists."""
+        listed = self.part(LIST)
+        some = [self] if listed is None else listed.parts(1)
+        return [text for one in some if (text := one.text)]
+
+    @property
+    def function(self) -> str:
+        """The function that this calls, or empty."""
+        call = self.part(CALL)
+        return _text(call.get(FUNCTION)) if call is not None else ""
+
     def call(self, function: str) -> list[Node] | None:
         """The arguments, if this calls `function`."""
         call = self.part(CALL)
-        if call is None or _text(call.get(FUNCTION)) != function:
-            return None
-        return [Node(bytes(one)) for one in call.all(ARGUMENT)]
+        return call.parts(ARGUMENT) if call is not None and self.function == function else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +137,14 @@ class Checked:
 def read_checked(serialised: bytes) -> Checked:
     """The parts of a checked expression, as the library serialises it."""
     whole = Node(Packed.FromString(serialised).value)
-    types = [Node(bytes(one)) for one in whole.all(TYPE_MAP)]
-    source = whole.part(SOURCE) or Node(b"")
-    positions = [Node(bytes(one)) for one in source.all(POSITIONS)]
-    root = whole.part(EXPR)
+    source, root = whole.part(SOURCE), whole.part(EXPR)
+    positions = source.parts(POSITIONS) if source is not None else []
     return Checked(
-        nodes=tuple(_walk(root)) if root else (),
+        nodes=tuple(_walk(root)) if root is not None else (),
         doubles=tuple(
-            int(one.get(KEY) or 0) for one in types if _double(one.part(VALUE) or Node(b""))
+            int(one.get(KEY) or 0)
+            for one in whole.parts(TYPE_MAP)
+            if (kind := one.part(VALUE)) is not None and _double(kind)
         ),
         positions={int(one.get(KEY) or 0): int(one.get(VALUE) or 0) for one in positions},
     )
@@ -128,32 +155,21 @@ def _walk(node: Node) -> Iterator[Node]:
     yield node
     for kind, numbers in _INNER.items():
         if (part := node.part(kind)) is not None:
-            for number in numbers:
-                for data in part.all(number):
-                    if kind == STRUCT:
-                        entry = Node(bytes(data))
-                        inner = [one for one in map(entry.part, ENTRY) if one is not None]
-                    else:
-                        inner = [Node(bytes(data))]
-                    for one in inner:
-                        yield from _walk(one)
+            inner = [one for number in numbers for one in part.parts(number)]
+            if kind == STRUCT:
+                inner = [one for entry in inner for number in ENTRY for one in entry.parts(number)]
+            for one in inner:
+                yield from _walk(one)
 
 
 def _double(kind: Node) -> bool:
     if DOUBLE in (kind.get(PRIMITIVE), kind.get(WRAPPER)):
         return True
-    parts = [kind.part(TYPE_OF)]
+    inner = kind.parts(TYPE_OF)
     for holder, numbers in _TYPE_PARAMETERS.items():
         if (part := kind.part(holder)) is not None:
-            parts += [Node(bytes(data)) for number in numbers for data in part.all(number)]
-    return any(part is not None and _double(part) for part in parts)
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """Numbers and values of a message's fields."""
-    unknown: Any = UnknownFieldSet(Empty.FromString(data))
-    for field in unknown:
-        yield field.field_number, field.data
+            inner = inner + [one for number in numbers for one in part.parts(number)]
+    return any(map(_double, inner))
 
 
 def _text(value: Any) -> str:

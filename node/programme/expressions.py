@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["condition", "formula"]
 ATTRIBUTES: Final = ("text", "number", "truth")
+_COMPARED: Final = ("_==_", "_!=_", "@in")
 MARKS: Final = ("badges", "titles", "tags")
 
 
@@ -211,6 +212,8 @@ def _unknown(path: tuple[str, ...], programme: Programme) -> Iterator[str]:
 
 def _never(node: Node, programme: Programme) -> Iterator[str]:
     """Comparisons with a name that is never there: events, levels, badges, titles, tags."""
+    if node.function not in _COMPARED:
+        return
     levels = [level.id for level in programme.tiers.levels] if programme.tiers else []
     of = {
         ("event", "type"): ("event", ["purchase", *programme.events]),
@@ -220,12 +223,12 @@ def _never(node: Node, programme: Programme) -> Iterator[str]:
         ("member", "titles"): ("title", list(programme.titles)),
         ("member", "tags"): ("tag", list(programme.tags)),
     }
-    for function in ("_==_", "_!=_", "@in"):
-        for one, other in _pairs(node.call(function)):
-            if one.path in of and other.text:
-                what, known = of[one.path]
-                if other.text not in known:
-                    yield f"there is no {what} {other.text}; there is {', '.join(known) or 'none'}"
+    for one, other in _pairs(node.call(node.function)):
+        if one.path in of:
+            what, known = of[one.path]
+            for name in other.texts:
+                if name not in known:
+                    yield f"there is no {what} {name}; there is {', '.join(known) or 'none'}"
 
 
 def _pairs(arguments: list[Node] | None) -> Iterator[tuple[Node, Node]]:

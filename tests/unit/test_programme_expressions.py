@@ -79,6 +79,8 @@ def at(text: str) -> int:
         ("'gold' in member.tags", "there is no tag gold; there is vip"),
         ("'critic' in member.badges", "there is no badge critic; there is none"),
         ("event.type == 'revue'", "there is no event revue"),
+        ("member.level in ['gold', 'silver']", "there is no level silver"),
+        ("['vip', 'vipp'].exists(t, t in member.tags) && 'vipp' in member.tags", "no tag vipp"),
         ("member.state == 'asleep'", "there is no state asleep"),
         ("ratio(1, 2, 3, 'floor') > 0", "ratio rounds by one of 'down'"),
         ("ratio(1, 2, 3, event.text.topic) > 0", "ratio rounds by one of"),
