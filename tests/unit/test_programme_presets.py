@@ -26,11 +26,14 @@ def tried(name: str, events: bytes = b"") -> Tried:
 def test_the_programmes_of_well_known_brands_are_there() -> None:
     assert set(NAMES) >= {
         "airline-miles",
+        "ant-member",
+        "basic-senior-vip",
         "costco",
         "gewara",
         "jd-beans",
         "luckin",
         "qq-levels",
+        "rfm",
         "starbucks-2015",
         "starbucks-2016",
         "taobao-v",
@@ -41,7 +44,8 @@ def test_the_programmes_of_well_known_brands_are_there() -> None:
         presets.programme("starbuck")
 
 
-@pytest.mark.row("T1", "T7", "T9", "T12", "T17", "P3", "P10", "P13", "P24", "P25", "O13")
+@pytest.mark.row("T1", "T7", "T9", "T12", "T16", "T17", "T18", "T19")
+@pytest.mark.row("P3", "P10", "P13", "P22", "P24", "P25", "O13")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_preset_does_what_its_events_expect(name: str) -> None:
     assert tried(name).wrong == ()
