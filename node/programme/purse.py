@@ -1,8 +1,8 @@
 """A member's points in memory: lots, debts, and what became of the points that are gone.
 
 It moves points as a node's ledger does: the earliest expiry is spent first, a debt is paid before
-anything else, what comes back returns to its own lot with its own expiry. Lots of a unit nobody
-can spend are merged where expiry and availability agree.
+anything else, what comes back returns to its own lot with its own expiry. In a unit nobody can
+spend, a lot with the same expiry grows instead of a new one.
 """
 
 from __future__ import annotations
@@ -38,8 +38,6 @@ class Purse:
     enrolled_at_us: int
     tell: Callable[[Moved], None]
     lots: dict[str, Lot] = field(default_factory=dict)
-    gone: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Of each lot: points that ended unspent, by expiry or by a level's re-rating."""
     debts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     forgiven: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Of each unit: points that should have been taken back and were let go."""
@@ -96,15 +94,11 @@ class Purse:
         rules = self.programme.units[made.unit]
         if rules.expiry.idle_days is not None:
             self._prolong(made)
-        if rules.kind is UnitKind.GROWTH:
+        if rules.kind is UnitKind.GROWTH and not made.pending:
             for lot in self.of(made.unit):
-                if lot.expires_at_us == made.expires_at_us and _together(lot, made):
-                    self.lots[lot.lot] = replace(
-                        lot,
-                        earned=lot.earned + made.earned,
-                        pending=lot.pending + made.pending,
-                        available=lot.available + made.available,
-                    )
+                if lot.expires_at_us == made.expires_at_us and not lot.pending:
+                    grown = replace(lot, earned=lot.earned + made.earned)
+                    self.lots[lot.lot] = grown.changed(available=made.available)
                     return lot.lot
         self.lots[made.lot] = made
         self._made += 1
@@ -165,12 +159,12 @@ class Purse:
             points,
             pending=lot.pending if lot is not None else 0,
             available=lot.available if lot is not None else 0,
-            expired=self.gone[name],
+            expired=lot.gone if lot is not None else 0,
             elsewhere=lot_rules.spendable(others, now_us),
         )
         if lot is not None:
-            self.lots[name] = lot.changed(pending=-found.pending, available=-found.available)
-        self.gone[name] -= found.expired
+            rest = replace(lot, gone=lot.gone - found.expired)
+            self.lots[name] = rest.changed(pending=-found.pending, available=-found.available)
         for other, part in lot_rules.take_up_to(others, found.elsewhere, now_us):
             self.lots[other.lot] = other.changed(available=-part)
         self.debts[unit] += found.debt
@@ -183,8 +177,7 @@ class Purse:
         ended = 0
         most = lot_rules.spendable(self.of(unit), now_us) if points is None else points
         for lot, part in lot_rules.take_up_to(self.of(unit), most, now_us):
-            self.lots[lot.lot] = lot.changed(available=-part)
-            self.gone[lot.lot] += part
+            self.lots[lot.lot] = replace(lot, gone=lot.gone + part).changed(available=-part)
             ended += part
         self.tell(replace(moved, points=-ended))
 
@@ -202,14 +195,6 @@ class Purse:
             settled = lot_rules.as_of(lot, now_us)
             ended = lot.pending + lot.available - settled.pending - settled.available
             if ended:
-                self.gone[lot.lot] += ended
                 over = Moved(cause="expired", unit=lot.unit, points=-ended, reference=lot.lot)
                 self.tell(over)
-            self.lots[lot.lot] = settled
-
-
-def _together(lot: Lot, made: Lot) -> bool:
-    """Whether both mature at the same time, or are available already."""
-    if lot.pending or made.pending:
-        return lot.available_at_us == made.available_at_us and not (lot.available or lot.held)
-    return True
+            self.lots[lot.lot] = replace(settled, gone=lot.gone + ended)

@@ -131,13 +131,14 @@ class Book:
 
     def advance(self, now_us: int) -> None:
         """Let everything happen that is due by `now_us`, each thing at its own time."""
-        while 0 < (due := self._due_at_us()) <= now_us:
+        while 0 < (due := self.due_at_us()) <= now_us:
             self.now_us = max(self.now_us, due)
             self.purse.settle(self.now_us)
             self._review(None)
         self.now_us = max(self.now_us, now_us)
 
-    def _due_at_us(self) -> int:
+    def due_at_us(self) -> int:
+        """When something happens by itself next; 0 for never."""
         times = (self.purse.due_at_us(), self._review_at_us)
         return min((at_us for at_us in times if at_us), default=0)
 
@@ -332,9 +333,12 @@ class Book:
 def _rest(grant: Grant, event: Event, kept_minor: int, kept_lines: Sequence[int]) -> int:
     """What a refund leaves of one grant."""
     amounts: Sequence[int] = (kept_minor,)
-    if grant.by_line:
-        if len(kept_lines) != len(event.lines):
+    if grant.by_line and kept_minor:
+        bought = [line.amount_minor for line in event.lines]
+        if len(kept_lines) != len(bought) or sum(kept_lines) != kept_minor:
             raise Malformed("Say of each line how much is kept; points were rounded by line.")
+        if any(left > amount for left, amount in zip(kept_lines, bought, strict=True)):
+            raise Malformed("No more of a line is kept than was bought.")
         amounts = kept_lines
     return kept(
         grant.points,

@@ -7,8 +7,10 @@ rounding by order or by line, multipliers, a return window) and have no limits:
     forgiven is what the kept goods earned plus gifts less spending; nothing is forgiven under
     `debt`, and nothing is owed under the others.
  2. If every spending was also possible without the refunded goods and nothing spendable expired,
-    the lots themselves are the same under `debt` and `within_balance`, with nothing owed or
-    forgiven; under `pending_only` they are if every refund came before its points matured.
+    what is pending and available is the same under `debt` and `within_balance`, with nothing owed
+    or forgiven; without a return window so is each lot. (With one, points that matured after a
+    spending may be older than those it took, and are then the first to be taken back.) Under
+    `pending_only` lots are the same if every refund came before its points matured.
  3. Growth, which nobody spends, and levels that follow it at once, and tags that follow, are the
     same even where points expire in between.
  4. If points expired in between, a member never gains by buying and returning, and loses at most
@@ -235,8 +237,14 @@ def test_lots_are_as_if_the_refunded_goods_had_never_been_bought(
     expiring = rules(clawback, expiry="{months: 240}", window=window, rounding=rounding)
     lives = Lives(expiring, history[0])
     lives.live(history[1], beyond=False)
-    assert lots(lives.real) == lots(lives.other)
-    assert lives.real.debt("points") == lives.real.purse.forgiven["points"] == 0
+    real, other = lives.real, lives.other
+    assert (real.balance("points"), real.pending("points")) == (
+        other.balance("points"),
+        other.pending("points"),
+    )
+    assert real.debt("points") == real.purse.forgiven["points"] == 0
+    if not window:
+        assert lots(real) == lots(other)
 
 
 @some
@@ -277,7 +285,7 @@ def test_where_points_expire_nobody_gains_by_returning_and_loses_no_more_than_ex
     real, other = lives.real, lives.other
     mine = net(real) - real.purse.forgiven["points"]
     assert mine <= net(other)
-    assert mine >= net(other) - min(lives.spent, sum(real.purse.gone.values()))
+    assert mine >= net(other) - min(lives.spent, sum(lot.gone for lot in real.purse.lots.values()))
     if not lives.spent:
         assert lots(real) == lots(other)
 
@@ -293,7 +301,7 @@ def test_no_point_is_made_or_lost(
     given_ = sum(lot.earned for lot in book.purse.lots.values())
     for lot in book.purse.lots.values():
         assert min(lot.pending, lot.available, lot.held) >= 0
-        assert lot.pending + lot.available + book.purse.gone[lot.lot] <= lot.earned
+        assert lot.pending + lot.available + lot.gone <= lot.earned
     assert given_ >= book.balance("points") + book.pending("points")
 
 
