@@ -214,6 +214,9 @@ class Peers:
             raise
         except UnknownKey as error:
             raise _not_yet(error) from error
+        except RetiredKey:
+            # A neighbour that has yet to read that its key was exchanged; nothing is taken.
+            raise
         except BadStatement as error:
             self._alarm(f"hearing the heads of {origin}", error)
             raise

@@ -7,27 +7,22 @@ operator's answer, proven in clearing's log, is put in here.
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Engine, delete, insert, update
 
-from comity.errors import Malformed, MissingLedger
+from comity.errors import Malformed
 from comity.ledger import lease as leases
 from comity.ledger import schema
 from comity.ledger.engine import writer
 from comity.ledger.guard import Signer
-from comity.ledger.store import read_head
+from comity.ledger.store import read_head, read_keys
 from comity.log.history import KeyHistory
 from comity.log.note import VerifierKey
 
 
 def keys_of(engine: Engine, ledger: str) -> KeyHistory:
     """The keys of a log, as its ledger has them. Raises MissingLedger."""
-    table = schema.ledgers
     with engine.connect() as connection:
-        found = connection.execute(select(table.c.vkey).where(table.c.ledger == ledger))
-        vkey = found.scalar_one_or_none()
-    if vkey is None:
-        raise MissingLedger(f"There is no ledger {ledger} in this database; create it with init.")
-    return KeyHistory.parse(vkey)
+        return read_keys(connection, ledger)
 
 
 def exchange(

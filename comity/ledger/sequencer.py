@@ -29,6 +29,7 @@ from comity.errors import (
     LeaseHeld,
     LedgerFault,
     Refused,
+    RetiredKey,
     Unavailable,
 )
 from comity.ledger import lease as leases
@@ -49,7 +50,7 @@ from comity.ledger.lease import Lease
 from comity.ledger.records import Record, from_row, repeat, to_row
 from comity.ledger.rows import Rows
 from comity.ledger.steps import Fault, Step, no_fault
-from comity.ledger.store import Head, LedgerStore, StoredEntry, read_head, read_tile
+from comity.ledger.store import Head, LedgerStore, StoredEntry, read_head, read_keys, read_tile
 from comity.log.history import KeyHistory
 from comity.log.merkle import leaf_hash
 from comity.log.tiles import TileKey, TileTree
@@ -306,21 +307,27 @@ class Sequencer:
 
     def _exchange_keys(self, connection: Connection, keys: KeyHistory) -> None:
         """Sign by these keys. Heads above the exchange, under the old key, count no more."""
+        above = keys.changed_above(self._signer.history)
         self._signer.learn(keys)
         table = schema.checkpoints
-        connection.execute(
-            delete(table).where(table.c.ledger == self.ledger, table.c.size > keys.last_size)
-        )
+        connection.execute(delete(table).where(table.c.ledger == self.ledger, table.c.size > above))
 
     def _signed_again(self, into: Bulk, work: _Work) -> bytes:
         """The head's note in a batch without entries: a new one if its key was exchanged."""
-        head, keys = work.head, work.batch.keys
-        if keys is None or head.size <= keys.last_size:
+        head = work.head
+        if work.batch.keys is None or head.size == 0 or self._counts(head):
             return head.note
         note = self._signer.sign(head.size, head.root)
         row = {"size": head.size, "note": note, "at_us": work.batch.now_us}
         into.insert(shape(schema.checkpoints), [row])
         return note
+
+    def _counts(self, head: Head) -> bool:
+        try:
+            self._signer.verify(head.note)
+        except RetiredKey:
+            return False
+        return True
 
     def _write_tiles(self, into: Bulk, tiles: dict[TileKey, bytes], before: int) -> None:
         of = shape(schema.tiles)
@@ -351,6 +358,7 @@ class Sequencer:
         """The head to build on; read from the database at first and after a failure."""
         if self._tree is None or self._head is None:
             self._head = read_head(connection, self.ledger)
+            self._signer.learn(read_keys(connection, self.ledger))
             self._tree = TileTree(
                 self._head.size,
                 lambda level, index: read_tile(connection, self.ledger, level, index),

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, select
 from comity.errors import MissingLedger, NotFound
 from comity.ledger import schema
 from comity.ledger.bulk import select_rows
+from comity.log.history import KeyHistory
 from comity.log.tiles import TileKey, TileReader
 
 RECENT_ENTRIES = 8_192
@@ -293,6 +294,16 @@ def read_head(connection: Connection, ledger: str) -> Head:
         raise MissingLedger(f"There is no ledger {ledger} in this database; create it with init.")
     size, root, note, at_us = row
     return Head(size=size, root=root, note=note, at_us=at_us)
+
+
+def read_keys(connection: Connection, ledger: str) -> KeyHistory:
+    """The keys of the log, as the ledger's own row states them."""
+    table = schema.ledgers
+    found = connection.execute(select(table.c.vkey).where(table.c.ledger == ledger))
+    vkey = found.scalar_one_or_none()
+    if vkey is None:
+        raise MissingLedger(f"There is no ledger {ledger} in this database; create it with init.")
+    return KeyHistory.parse(vkey)
 
 
 def read_tile(connection: Connection, ledger: str, level: int, index: int) -> bytes:

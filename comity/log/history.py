@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from comity.errors import Malformed, RetiredKey
 from comity.log.note import VerifierKey
@@ -21,6 +22,7 @@ from comity.log.note import VerifierKey
 MAX_KEYS = 64
 """Keys that one log may have had; each head is looked at with all of them."""
 
+_ALL = 2**63 - 1
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
@@ -92,10 +94,17 @@ class KeyHistory:
         """Raises RetiredKey unless one of these keys, all of this log, is the one for `size`."""
         if self.at(size).key_id not in key_ids:
             raise RetiredKey(
-                f"The head of {self.name} at {size} is signed by a key that does not count for "
-                f"it: the log's key was exchanged at {self.last_size} entries. Ask for it again.",
+                f"The head of {self.name} at {size} is signed by a key of this log that does not "
+                "count for this size: the key was exchanged. Ask for it again.",
                 metadata={"last_size": str(self.last_size)},
             )
+
+    def changed_above(self, before: KeyHistory) -> int:
+        """The largest size up to which both have the same key for every size."""
+        for pair in zip_longest(self.retired, before.retired):
+            if pair[0] != pair[1]:
+                return min(one.last_size for one in pair if one is not None)
+        return _ALL
 
     def extends(self, known: KeyHistory) -> bool:
         """Whether this is `known` with nothing changed but that its key may have been exchanged."""

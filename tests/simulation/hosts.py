@@ -239,12 +239,16 @@ class Host:
         )
 
     def open(self, head_file: HeadFile | None) -> Lease:
-        """Verify the ledger and take its lease; whoever had it on this machine is dead."""
+        """Verify the ledger and take its lease; whoever had it on this machine is dead.
+
+        From then on `signer` is the log's, with the keys that the ledger names.
+        """
+        self.signer = identities.signer(self.name)
         return guard.open_ledger(
             self.engine,
             ledger=self.ledger,
             network=NETWORK,
-            signer=identities.signer(self.name),
+            signer=self.signer,
             holder=f"{self.name}/{self.starts}",
             now_us=self.clock(),
             is_dead=lambda _: True,
@@ -374,7 +378,7 @@ class ClearingHost(Host):
             clearing_build.Surroundings(
                 engine=self.engine,
                 lease=self.open(head_file),
-                signer=identities.signer(CLEARING),
+                signer=self.signer,
                 authority=identities.authority(),
                 secret=ServerSecret(identities.secret(CLEARING)),
                 clock=self.clock,
@@ -434,7 +438,7 @@ class BrandHost(Host):
             engine=self.engine,
             lease=self.open(head_file),
             book=NodeBook(rules, staff.HANDLERS),
-            signer=identities.signer(self.name),
+            signer=self.signer,
             clock=self.clock,
             random=self.randomness(),
             head_file=head_file,
@@ -463,7 +467,7 @@ class BrandHost(Host):
             node_build.Surroundings(
                 engine=self.engine,
                 lease=self.open(head_file),
-                signer=identities.signer(self.name),
+                signer=self.signer,
                 secret=ServerSecret(identities.secret(self.name)),
                 clock=self.clock,
                 random=self.randomness(),

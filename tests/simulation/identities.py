@@ -36,10 +36,21 @@ def key(name: str) -> SigningKey:
     return SigningKey(secret(name))
 
 
-@cache
 def signer(participant: str) -> LogSigner:
-    """The log key of a brand, or of clearing."""
-    return LogSigner(f"{NETWORK}/{participant}", key(f"log {participant}"))
+    """The log's signer of a brand, or of clearing, as a process has it that starts."""
+    return LogSigner(
+        f"{NETWORK}/{participant}",
+        key(f"log {participant}"),
+        find=lambda public: next(
+            (one for one in next_keys(participant) if one.public == public), None
+        ),
+    )
+
+
+@cache
+def next_keys(participant: str) -> tuple[SigningKey, ...]:
+    """The log keys which a brand may exchange its first one for, in this order."""
+    return tuple(key(f"log {participant} {number}") for number in range(1, 9))
 
 
 @cache

@@ -76,8 +76,9 @@ MOMENTS: Final[Sequence[Moment]] = ("before", "after")
 class Story:
     """What happens in one world, and what people were answered."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, deeds: Sequence[Deed]) -> None:
         self.world = world
+        self.deeds = deeds
         self.draw = random.Random(f"story {world.seed}")
         self.books = Books()
         self.members: list[Member] = []
@@ -121,7 +122,7 @@ class Story:
             )
         )
         people = [
-            asyncio.create_task(self._later(draw.uniform(0, STORM_S), draw.choice(DEEDS)))
+            asyncio.create_task(self._later(draw.uniform(0, STORM_S), draw.choice(self.deeds)))
             for _ in range(ACTIONS)
         ]
         for _ in range(draw.randrange(3, 7)):
@@ -415,12 +416,12 @@ DEEDS: Final[Sequence[Deed]] = (
 )
 
 
-def tell(seed: int) -> Story:
+def tell(seed: int, deeds: Sequence[Deed] = DEEDS) -> Story:
     """Run one seed to its end. Raises AssertionError with what went wrong."""
     told: list[Story] = []
 
     async def story(world: World) -> None:
-        told.append(Story(world))
+        told.append(Story(world, deeds))
         await told[0].tell()
 
     play(story, seed, programmes=PROGRAMMES)

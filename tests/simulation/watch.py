@@ -242,16 +242,15 @@ class Watch:
                 self._fail(f"I17: {origin} does not extend its head of size {size}")
         if final:
             for host in hosts:
-                self._verify(host)
+                own = identities.signer(host.name)
+                self._verify(host, clearing.roster.get(own.origin, own.vkey))
 
-    def _verify(self, host: Host) -> None:
+    def _verify(self, host: Host, vkey: str) -> None:
         """As anybody verifies a database: `comity verify` on a copy (I10)."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "copy.db"
             path.write_bytes(host.copy())
-            report = verify_database.database(
-                path, ledger=host.ledger, vkey=identities.signer(host.name).vkey, final=True
-            )
+            report = verify_database.database(path, ledger=host.ledger, vkey=vkey, final=True)
         for check in report.checks:
             if not check.passed:
                 self._fail(f"{check.name} at {host.name}: {check.detail}")
