@@ -7,7 +7,7 @@ name, registered before it was proposed. Whatever was done or waits is listed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -102,13 +102,13 @@ def give(rules: Rules, batch: Batch, account: str, points: int, reason_code: str
 def _prefetch(
     rules: Rules, rows: Rows, commands: Sequence[AdjustPoints | ProposeAdjustment]
 ) -> None:
-    prefetch_accounts(rules, rows, [command.account for command in commands])
-    day = local_day(rules.programme, rows.now_us).toordinal()
-    rows.load(adjusted_days, [(command.account, day) for command in commands])
+    names = [command.account for command in commands]
+    prefetch_accounts(rules, rows, names)
+    prefetch_days(rules, rows, names)
 
 
 def _adjust(rules: Rules, batch: Batch, command: AdjustPoints) -> bytes:
-    if not _within(rules, batch, command):
+    if not within(rules, batch, command.account, command.points):
         raise LimitExceeded(
             "So many points in a day need a second manager; propose the adjustment instead.",
             field="points",
@@ -119,7 +119,7 @@ def _adjust(rules: Rules, batch: Batch, command: AdjustPoints) -> bytes:
 
 
 def _propose(rules: Rules, batch: Batch, command: ProposeAdjustment) -> bytes:
-    if _within(rules, batch, command):
+    if within(rules, batch, command.account, command.points):
         row = _alone(rules, batch, command, command.acting_key)
     else:
         member(batch.rows, command.account)
@@ -134,16 +134,29 @@ def _propose(rules: Rules, batch: Batch, command: ProposeAdjustment) -> bytes:
     )
 
 
-def _within(rules: Rules, batch: Batch, command: AdjustPoints | ProposeAdjustment) -> bool:
-    """Whether one manager may do it; if so, it counts towards the account's day."""
-    day = local_day(rules.programme, batch.now_us).toordinal()
-    row = batch.rows.get(adjusted_days, (command.account, day))
-    points = abs(command.points) + (0 if row is None else row["points"])
+def prefetch_days(rules: Rules, rows: Rows, names: Iterable[str]) -> None:
+    """Load what `within` asks of these accounts."""
+    day = local_day(rules.programme, rows.now_us).toordinal()
+    rows.load(adjusted_days, [(name, day) for name in names])
+
+
+def within(rules: Rules, batch: Batch, account: str, asked: int, *, is_new: bool = False) -> bool:
+    """Whether one manager alone may give or take so many points; if so, it counts.
+
+    The account's day must have been loaded, unless the account is new in this batch.
+    """
     most = rules.programme.adjust_four_eyes_above
-    if most is not None and points > most:
+    if most is None:
+        return True
+    day = local_day(rules.programme, batch.now_us).toordinal()
+    row = None if is_new else batch.rows.get(adjusted_days, (account, day))
+    points = abs(asked) + (0 if row is None else row["points"])
+    if points > most:
         return False
-    counted = {"account": command.account, "day": day, "points": points}
-    if most is not None:
+    counted = {"account": account, "day": day, "points": points}
+    if is_new:
+        batch.rows.insert(adjusted_days, counted)
+    else:
         batch.rows.put(adjusted_days, counted)
     return True
 

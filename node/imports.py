@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from comity.clock import DAY
+from comity.errors import LimitExceeded
 from comity.ledger.command import Batch, Content
 from comity.ledger.entries import canonical
 from comity.ledger.rows import Rows
 from comity.ledger.steps import Step
 from comity.v1 import office_pb2
 from node.accounts import member, prefetch_balances
-from node.adjustments import give
+from node.adjustments import give, prefetch_days, within
 from node.book import Handler, Handlers, Rules
 from node.members import create
 from node.operation_tables import invitations
@@ -54,7 +55,9 @@ class ImportMember:
 
 
 def _prefetch(rules: Rules, rows: Rows, commands: Sequence[ImportMember]) -> None:
-    prefetch_balances(rules, rows, [one.account for one in commands if one.account])
+    names = [one.account for one in commands if one.account]
+    prefetch_balances(rules, rows, names)
+    prefetch_days(rules, rows, names)
 
 
 def _import(rules: Rules, batch: Batch, command: ImportMember) -> bytes:
@@ -82,6 +85,12 @@ def _import(rules: Rules, batch: Batch, command: ImportMember) -> bytes:
         )
     member(batch.rows, account)
     if command.points:
+        if not within(rules, batch, account, command.points, is_new=not command.account):
+            raise LimitExceeded(
+                "So many points need a second manager: import the member without them and propose "
+                "an adjustment.",
+                field="points",
+            )
         give(rules, batch, account, command.points, REASON)
     return canonical(office_pb2.MemberImported(account=account, invitation=code))
 

@@ -188,6 +188,26 @@ def test_two_managers_approving_at_once_give_the_points_once() -> None:
     at.run(story())
 
 
+def test_an_import_is_no_way_around_the_second_manager() -> None:
+    at = Office(programme(adjust_four_eyes_above=100))
+
+    async def story() -> None:
+        alice = await at.enrol()
+        cards = [
+            office_pb2.MemberImport(reference="new", points=100),
+            office_pb2.MemberImport(reference="much", points=101),
+            office_pb2.MemberImport(reference="known", account=alice, points=60),
+            office_pb2.MemberImport(reference="again", account=alice, points=60),
+        ]
+        found = await at.manager().import_members(cards)
+        assert [one.failure.code for one in found] == ["", "LIMIT_EXCEEDED", "", "LIMIT_EXCEEDED"]
+        assert not found[1].account, "nobody was made either"
+        assert await available(at) == 60
+        assert (await propose(at, alice, 41)).state == WAITING
+
+    at.run(story())
+
+
 # --- claims -----------------------------------------------------------------------------------
 
 
