@@ -114,9 +114,11 @@ def rank_of(rows: Rows, account: str) -> Rank | None:
 
 
 def review_changed(rules: Rules, batch: Batch, since: Mark) -> None:
-    """Look again at everybody whose points or sums were written since a mark of the rows."""
+    """Look again at everybody who joined, or whose points or sums were written, since a mark of
+    the rows. Who joins a programme of levels alone has no points yet, and a level."""
     rows = batch.rows
-    changed = [account for account, _ in rows.keys_since(since, accounts)]
+    changed = [account for (account,) in rows.keys_since(since, members)]
+    changed += [account for account, _ in rows.keys_since(since, accounts)]
     changed += [account for (account,) in rows.keys_since(since, activity)]
     for account in dict.fromkeys(changed):
         review(rules, batch, account)
