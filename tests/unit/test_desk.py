@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from comity.client.session import key_name
 from comity.clock import DAY, SECOND
 from comity.errors import (
     AlreadyDecided,
@@ -20,6 +21,7 @@ from comity.errors import (
     Malformed,
     NotFound,
     Refused,
+    SpendingFrozen,
     Unauthenticated,
 )
 from comity.ledger import statements
@@ -29,10 +31,12 @@ from comity.v1 import member_pb2, office_pb2
 from comity.v1.merchant_pb2 import Purchase
 from comity.verify.database import snapshot
 from node import export
-from node.commands import AddStaffKey
+from node.commands import AddStaffKey, ConvertPoints
 from node.event_tables import events
 from node.operation_tables import claims
+from node.programme import Programme
 from node.tables import metadata
+from tests import club
 from tests.brand import ORIGIN, START_US, programme, signing_key
 from tests.office_world import Office, euro
 
@@ -429,3 +433,29 @@ def test_the_freeze_is_known_with_its_reason() -> None:
         assert (shown.frozen, shown.by_programme, shown.by_staff) == (True, True, False)
 
     frozen.run(stated())
+
+
+def test_a_frozen_programme_converts_nothing() -> None:
+    at = Office(Programme.model_validate(club.content()))
+
+    async def story() -> None:
+        alice = await at.enrol()
+        await at.buy(alice, 100_000, "sale")
+
+        def convert(name: str) -> ConvertPoints:
+            return ConvertPoints(
+                caller="member:alice",
+                id=name,
+                account=alice,
+                acting_key=key_name(signing_key("alice")),
+                conversion="growth-to-points",
+                points=10,
+            )
+
+        await at.manager().set_burn_freeze(id="f", frozen=True, reason_code="FRAUD")
+        with pytest.raises(SpendingFrozen):
+            await at.node.queue.submit(convert("one"))
+        await at.manager().set_burn_freeze(id="g", frozen=False, reason_code="OVER")
+        await at.node.queue.submit(convert("two"))
+
+    at.run(story())

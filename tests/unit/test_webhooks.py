@@ -22,9 +22,11 @@ from comity.clock import DAY, HOUR, MINUTE, SECOND
 from comity.errors import Conflict, LimitExceeded, Malformed, NotFound
 from comity.ledger import entries
 from comity.v1 import entry_pb2, office_pb2
+from node.programme import Programme
 from node.webhooks.endpoints import MAX_ENDPOINTS, check_url
 from node.webhooks.sender import GIVE_UP_US, Reply, pause_us
 from node.webhooks.signing import EndpointKeys, headers
+from tests import club
 from tests.office_world import SECRET, Office
 
 URL = "https://crm.example/loyalty"
@@ -442,5 +444,30 @@ def test_what_managers_get_wrong_is_named() -> None:
         await manager.remove_webhook(id="gone", name="crm")
         await manager.remove_webhook(id="gone", name="crm")
         assert len(await manager.list_webhooks()) == MAX_ENDPOINTS - 1
+
+    office.run(story())
+
+
+@pytest.mark.row("T10")
+def test_a_change_of_level_and_of_badges_is_told_with_its_cause() -> None:
+    receiver = Receiver()
+    office = Office(Programme.model_validate(club.content()), post=receiver)
+
+    async def story() -> None:
+        receiver.keys = await office.manager().add_webhook(
+            id="w", name="crm", url=URL, kinds=["marks"]
+        )
+        alice = await office.enrol()
+        await office.buy(alice, 100_000, "sale")
+        await asyncio.sleep(5)
+        told = [one for message in receiver.taken for one in message["data"]["changes"]]
+        assert {message["type"] for message in receiver.taken} == {"marks"}
+        assert {one["account"] for one in told} == {alice}
+        (level,) = [one for one in told if one["mark"] == "tier" and one["cause"] == "reached"]
+        assert level["given"]
+        assert office.by.tiers is not None
+        assert level["name"] in {one.id for one in office.by.tiers.levels}
+        shown = office.node.ledger.entry(receiver.taken[-1]["data"]["index"])
+        assert shown.kind == "marks"
 
     office.run(story())
