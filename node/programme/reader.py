@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from comity.errors import Malformed
 from node.programme.model import Programme
 from node.programme.references import MistakesInside
+from node.programme.values import PRINTABLE
 from node.programme.yamltree import Path, Place, Tree, Unreadable, read_tree
 
 M = TypeVar("M", bound=BaseModel)
@@ -128,6 +129,7 @@ _SENTENCES: Final = {
 _FORMS: Final = {
     "^[A-Z]{2}$": "a region is two capital letters, such as NL",
     "^[A-Z]{3}$": "a currency is three capital letters, such as EUR",
+    PRINTABLE: "this is one line of text, without control characters",
 }
 _NAME: Final = "a name is up to 63 of a-z, 0-9, - and _, and begins with a letter"
 

@@ -26,6 +26,7 @@ from node.programme.trial import Book, Happening
 from node.programme.yamltree import Path, Tree
 
 FILE: Final = "event file"
+MOST_STEPS: Final = 20_000
 VERBS: Final = ("purchase", "event", "refund", "spend", "pay", "restore", "convert")
 
 Count = Annotated[int, Field(ge=0, le=10**12)]
@@ -123,6 +124,12 @@ class Script(Strict):
     region: str = ""
     birthday: Annotated[str, Field(pattern=r"^\d\d-\d\d$")] | None = None
     steps: Annotated[tuple[Step, ...], Field(strict=False, min_length=1, max_length=2_000)]
+
+    @model_validator(mode="after")
+    def _not_for_ever(self) -> Script:
+        if sum(step.times for step in self.steps) > MOST_STEPS:
+            raise ValueError(f"with all repetitions these are more than {MOST_STEPS:,} steps")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

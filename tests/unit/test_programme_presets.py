@@ -132,6 +132,7 @@ steps:
         ("{at: 2026-13-02, purchase: 3}", "Line 3 of the event file, steps.0.at"),
         ("{at: 2026-01-02, purchase: 3, spend: 4}", "a step is one of purchase, event"),
         ("{at: 2026-01-02, restore: x}", "say with points"),
+        ("\n  - ".join(["{at: 2026-01-02, purchase: 1, times: 5000}"] * 5), "more than 20,000"),
         ("{at: 2026-01-02, pay: 10}", "say with amount"),
         ("{at: 2026-01-02T10:00+01:00, purchase: 3}", "without a zone"),
         (
