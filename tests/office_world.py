@@ -19,6 +19,7 @@ from comity.client.office import OfficeClient
 from comity.client.session import Session, SessionChannel
 from comity.clock import SECOND
 from comity.errors import Unavailable
+from comity.keys import SigningKey
 from comity.ledger import guard
 from comity.ledger.engine import open_engine, writer
 from comity.ledger.runner import inline
@@ -155,6 +156,15 @@ class Office:
         await self.node.queue.close()
         self.node = self._build()
         await self.open()
+
+    @property
+    def origin(self) -> str:
+        """The name of the brand's log."""
+        return ORIGIN
+
+    def key(self, name: str) -> SigningKey:
+        """The key of somebody at this brand."""
+        return signing_key(name)
 
     @property
     def vkey(self) -> str:
