@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import ledger, redeeming, verifying, windows
+from bench import events, ledger, redeeming, verifying, windows
 from bench.machine import durability, machine, sizes, versions
 from bench.measure import Extent, Figure, NotDurable, NotMeasured, filesystem, require_durable
 
@@ -26,6 +26,7 @@ BENCHES: Mapping[tuple[str, ...], Bench] = {
     ("ledger_sqlite",): ledger.sqlite,
     ("ledger_postgresql",): ledger.postgresql,
     ("ledger_hot",): ledger.hot,
+    ("programme_events",): events.programme_events,
     ("redemptions", "redemption_latency"): redeeming.network,
     ("window_close",): windows.window_close,
     ("verify_log",): verifying.verify_log,

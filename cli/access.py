@@ -21,6 +21,7 @@ from comity.client.connection import Server, connect, connect_peer
 from comity.client.merchant import MerchantClient
 from comity.client.office import OfficeClient
 from comity.client.operator import OperatorClient
+from comity.client.programme import ProgrammeClient
 from comity.errors import Malformed, NotFound
 from comity.rpc.channel import Channel
 from comity.rpc.tls import ClientTls, load_private
@@ -144,6 +145,16 @@ async def office(staff: Staff) -> AsyncIterator[OfficeClient]:
     channel = _session(staff)
     try:
         yield OfficeClient(channel)
+    finally:
+        await channel.close()
+
+
+@asynccontextmanager
+async def programme(staff: Staff) -> AsyncIterator[ProgrammeClient]:
+    """A client for the programme at work, in a session of the staff key."""
+    channel = _session(staff)
+    try:
+        yield ProgrammeClient(channel)
     finally:
         await channel.close()
 

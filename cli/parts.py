@@ -31,7 +31,7 @@ class Part:
 PARTS: Final[Mapping[str, Part]] = {
     "member": Part(
         help="A member's wallet: several brands, one view of balances, rewards at all of them.",
-        modules=("cli.member", "cli.redeem", "cli.rights"),
+        modules=("cli.member", "cli.redeem", "cli.rights", "cli.standing"),
     ),
     "merchant": Part(
         help="Tills and managers at a brand's node.",
@@ -44,6 +44,7 @@ PARTS: Final[Mapping[str, Part]] = {
             "cli.desk",
             "cli.imports",
             "cli.webhooks",
+            "cli.events",
         ),
     ),
     "node": Part(
@@ -51,8 +52,8 @@ PARTS: Final[Mapping[str, Part]] = {
         modules=("cli.node",),
     ),
     "programme": Part(
-        help="A brand's programme file: write one, read it with other eyes, try it on events.",
-        modules=("cli.programme",),
+        help="A brand's programme file: write one, try it on events, publish it.",
+        modules=("cli.programme", "cli.programme_node"),
     ),
     "clearing": Part(
         help="The network's operator: admits brands, sets caps, closes and settles windows.",

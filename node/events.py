@@ -39,7 +39,7 @@ from node.programme.drafts import FUTURE_SKEW_US
 from node.programme.earning import count_keys, earn
 from node.programme.facts import Count, CountKey, Earned, Event, Line, Penalty
 from node.programme.model import PURCHASE
-from node.standing import activity_of, facts, prefetch_standing, review
+from node.standing import activity_of, facts, prefetch_standing, review_event
 from node.tables import lots
 
 SOURCES: Final = {
@@ -200,7 +200,7 @@ def _record(rules: Rules, batch: Batch, command: Reported) -> tuple[Earned, int]
         put_count(rows, account, key, count)
     _note(rows, account, event)
     rows.put(events, _row(command, programme, event, earned, now_us))
-    review(rules, batch, account, event)
+    review_event(rules, batch, account, event, known)
     return earned, index
 
 

@@ -66,10 +66,6 @@ def facts(
     """What is known of a member whose rows were loaded, as this batch has them."""
     member = rows.get(members, (account,))
     assert member is not None, "members are loaded before they are looked at"
-    balances: dict[str, int] = {}
-    for name in programme.units:
-        row = rows.get(accounts, (account, rules.full(name)))
-        balances[name] = 0 if row is None else row["available"]
     own: dict[int, list[str]] = defaultdict(list)
     for row in rows.find(marks, "account", account):
         own[row["kind"]].append(row["name"])
@@ -78,7 +74,7 @@ def facts(
         enrolled_at_us=member["created_at_us"],
         region=profile["region"],
         birthday=profile["birth_date"][5:],
-        balances=balances,
+        balances=_balances(rules, rows, programme, account),
         activity=activity_of(rows, account),
         rank=rank_of(rows, account),
         badges=frozenset(own[pb.MARK_KIND_BADGE]),
@@ -86,6 +82,15 @@ def facts(
         tags=frozenset(own[pb.MARK_KIND_TAG]),
         counts={} if counts is None else counts,
     )
+
+
+def _balances(rules: Rules, rows: Rows, programme: Programme, account: str) -> dict[str, int]:
+    """Points available, by the programme's names of its units."""
+    found: dict[str, int] = {}
+    for name in programme.units:
+        row = rows.get(accounts, (account, rules.full(name)))
+        found[name] = 0 if row is None else row["available"]
+    return found
 
 
 def activity_of(rows: Rows, account: str) -> Activity:
@@ -124,19 +129,35 @@ def review_changed(rules: Rules, batch: Batch, since: Mark) -> None:
         review(rules, batch, account)
 
 
-def review(rules: Rules, batch: Batch, account: str, event: Event | None = None) -> None:
+def review(rules: Rules, batch: Batch, account: str) -> None:
     """Let the member's level and marks follow from what is known now. Erased members have none."""
-    rows, programme, now_us = batch.rows, rules.programme, batch.now_us
+    rows, now_us = batch.rows, batch.now_us
     rows.load(members, [(account,)])
     member = rows.get(members, (account,))
-    if member is None or member["erased_at_us"] or not rules.reviewed:
+    if member is None or member["erased_at_us"]:
         return
     rows.load(accounts, [(account, unit) for unit in rules.units])
     prefetch_standing(rows, [account])
     if is_due(rules, rows, account, now_us):
         know_lots(rows, account)
         settle(rules, batch, account)
-    known, given = facts(rules, rows, programme, account), Marking(rules, batch, account)
+    _follow(rules, batch, account, facts(rules, rows, rules.programme, account), None)
+
+
+def review_event(rules: Rules, batch: Batch, account: str, event: Event, before: Facts) -> None:
+    """As `review`, after an event of which all is known that was before it."""
+    if rules.reviewed:
+        known = replace(
+            before,
+            balances=_balances(rules, batch.rows, rules.programme, account),
+            activity=activity_of(batch.rows, account),
+        )
+        _follow(rules, batch, account, known, event)
+
+
+def _follow(rules: Rules, batch: Batch, account: str, known: Facts, event: Event | None) -> None:
+    rows, programme, now_us = batch.rows, rules.programme, batch.now_us
+    given = Marking(rules, batch, account)
     for _ in range(_LOOKS):
         change = tier_rules.review(programme, known, now_us=now_us)
         if change is None:
