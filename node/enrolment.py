@@ -58,14 +58,17 @@ def age_on(born: date, day: date) -> int:
 
 
 def check_eligible(rules: Rules, command: Enrol, now_us: int) -> None:
-    """Raises NotEligible, with the reason, for who is too young or lives elsewhere."""
+    """Raises NotEligible, with the reason, for who is too young or lives elsewhere; Malformed for
+    who is not born yet."""
     wanted = rules.programme.enrolment
+    day = local_day(rules.programme, now_us)
+    if command.birth_date and date.fromisoformat(command.birth_date) > day:
+        raise Malformed("This date of birth is still to come.", field="profile.birth_date")
     if wanted.minimum_age:
         if not command.birth_date:
             raise _not_eligible(
                 "age", "This programme asks for your date of birth.", "profile.birth_date"
             )
-        day = local_day(rules.programme, now_us)
         if age_on(date.fromisoformat(command.birth_date), day) < wanted.minimum_age:
             raise _not_eligible(
                 "age",

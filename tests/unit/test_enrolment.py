@@ -84,9 +84,10 @@ def test_who_is_too_young_or_lives_elsewhere_is_told_so() -> None:
             assert caught.value.metadata == {"reason": reason}
             assert caught.value.field == field
             assert "2008" not in caught.value.message
-        with pytest.raises(Malformed) as wrong:
-            await ask(at, "nobody", birth_date="1990-02-30", region="NL")
-        assert wrong.value.field == "profile.birth_date"
+        for never in ("1990-02-30", "2026-01-02"):
+            with pytest.raises(Malformed) as wrong:
+                await ask(at, "nobody", birth_date=never, region="NL")
+            assert wrong.value.field == "profile.birth_date"
         assert (await ask(at, birth_date="2008-01-01", region="BE")).state == MEMBER
         (row,) = at.rows(tables.profiles)
         assert (row["birth_date"], row["region"]) == ("2008-01-01", "BE")
