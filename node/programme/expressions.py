@@ -116,8 +116,9 @@ class Expression:
     def __init__(self, text: str, *, kind: Kind, event: bool, programme: Programme) -> None:
         """Raises NotAllowed. Without `event` the expression cannot speak of one."""
         self.text = text
+        self._environment = _WITH_EVENT if event else _WITHOUT_EVENT
         try:
-            self._compiled = (_WITH_EVENT if event else _WITHOUT_EVENT).compile(text)
+            self._compiled = self._environment.compile(text)
         except RuntimeError as error:
             raise _refusal(str(error), event=event) from None
         wanted = cel.Type.BOOL if kind == "condition" else cel.Type.INT
@@ -139,10 +140,20 @@ class Expression:
                 column=offset - (before.rfind("\n") + 1) + 1,
             )
 
+    def _seen(self, situation: Situation) -> cel.Activation:
+        """What the library sees of a situation: made once for all who name the same variables."""
+        key = (self._environment is _WITH_EVENT, self._names)
+        seen = situation.seen.get(key)
+        if seen is None:
+            known = situation.variables(self._names)
+            seen = self._environment.Activation({name: known[name] for name in self._names})
+            situation.seen[key] = seen
+        return seen
+
     def value(self, situation: Situation) -> bool | int | Failed:
         """Its value: true or false of a condition, a number of a formula."""
         try:
-            found = self._compiled.eval(data=situation.variables(self._names))
+            found = self._compiled.eval(self._seen(situation))
         except RuntimeError as error:
             reason = str(error)
             if "budget" in reason:

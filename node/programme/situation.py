@@ -5,7 +5,7 @@ from __future__ import annotations
 from calendar import isleap
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from google.protobuf.message import Message
@@ -31,8 +31,9 @@ class Situation:
         self._facts = facts
         self._event = event
         self._at_us = event.at_us if event is not None else now_us
-
         self._made: dict[str, Message] = {}
+        self.seen: dict[object, Any] = {}
+        """What `expressions` keeps for those that ask again."""
 
     def variables(self, names: Iterable[str]) -> dict[str, Message]:
         """The variables of these names; each is made when it is first asked for."""
