@@ -20,7 +20,8 @@ from comity.v1 import programme_pb2 as pb
 from node.book import Handler, Handlers, Rules
 from node.commands import DeclareProgramme, PublishProgramme
 from node.programme import Programme, read_programme
-from node.programme.promises import broken_forms, taken_away
+from node.programme.diff import takes_away
+from node.programme.promises import broken_forms
 from node.sandbox import check_sandbox
 from node.tables import programmes
 
@@ -114,7 +115,7 @@ def _check(
     """Raises Refused for a version that cannot follow this one, or not so soon."""
     if wrong := broken_forms(before, after):
         raise Refused("This version cannot follow: " + " ".join(wrong))
-    lost = taken_away(before, after)
+    lost = [one.sentence for one in takes_away(before, after)]
     if lost and not command.without_notice and effective_at_us < now_us + NOTICE_DAYS * DAY:
         raise Refused(
             f"This version takes something away in fewer than {NOTICE_DAYS} days: "
