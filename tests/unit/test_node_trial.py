@@ -229,7 +229,6 @@ VERBS = ("buy", "buy", "event", "event", "refund", "take", "convert", "wait")
 
 
 @pytest.mark.row("P25")
-@pytest.mark.row("T21")
 @pytest.mark.parametrize("seed", range(1))
 @pytest.mark.parametrize("name", PROGRAMMES)
 def test_a_node_and_a_book_agree_on_every_member(name: str, seed: int, tmp_path: Path) -> None:
