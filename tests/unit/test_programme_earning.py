@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
 from dataclasses import replace
 
@@ -14,6 +16,7 @@ from comity.errors import Overflow
 from node.programme import Programme
 from node.programme.earning import REASONS, count_keys, earn
 from node.programme.facts import Count, Earned, Event, Facts, Line
+from node.programme.plan import plan_of
 from tests.trials import at, happening, programme, purchase
 
 NOON = at("2026-11-22 12:00", "Asia/Shanghai")
@@ -392,3 +395,12 @@ def test_the_same_event_earns_the_same(rules: Programme, event: Event) -> None:
     first = earn(rules, NEW, event, now_us=NOON)
     assert first == earn(rules, NEW, event, now_us=NOON)
     assert first == earn(again, NEW, event, now_us=NOON)
+
+
+def test_what_is_made_ready_for_a_programme_goes_with_it() -> None:
+    rules = programme(STACK.format(combine="largest"))
+    plan = weakref.ref(plan_of(rules).factors["buy"][0][1])
+    assert plan_of(rules) is plan_of(rules)
+    del rules
+    gc.collect()
+    assert plan() is None
