@@ -164,6 +164,46 @@ async def partner_purchase(
 
 
 @command(
+    app,
+    "partner-refund",
+    example="comity merchant partner-refund sale-1002 '15.00 USD'",
+)
+async def partner_refund(
+    purchase_id: PurchaseId,
+    cumulative: Annotated[
+        str, typer.Argument(metavar="AMOUNT", help="All refunded so far, this refund included.")
+    ],
+    write_id: Id = None,
+    node: Node = HERE,
+    key: Key = None,
+    address: Address = "",
+    ca: Ca = None,
+    origin: Origin = "",
+    as_json: Json = False,
+) -> None:
+    """Refund a sale to another brand's member: its points are taken back, and not paid for."""
+    async with merchant(_staff(node, key, address, ca, origin)) as client:
+        answer = await client.refund_partner_purchase(
+            id=WriteId.of(write_id),
+            purchase_id=purchase_id,
+            cumulative=output.parse_money(cumulative),
+        )
+    lost = (
+        f", {output.number(answer.unrecovered_points)} could not be taken back and stay paid for"
+        if answer.unrecovered_points
+        else ""
+    )
+    output.emit(
+        answer,
+        as_json,
+        lambda: output.say(
+            f"{output.number(answer.reversed_points)} points reversed{lost}: "
+            f"{output.word(answer, 'state')} ({answer.redemption_id})."
+        ),
+    )
+
+
+@command(
     voucher,
     "check",
     example="comity merchant voucher check 7K3M-9QXA-01XA-V4HT-Y",

@@ -26,9 +26,10 @@ from node.driver import Delivered, Driver, Job
 from node.errands import Errands
 from node.lookup import Lookup, Remembered
 from node.peers import Peers
+from node.pledge_returns import RefundPledged, is_under_way
 from node.pledges import ACCRUAL, PledgeAccrual
 from node.quoting import POINTS_REWARD, Quoting, Wish
-from node.receipts import delivered_message, redemption_message, state_of
+from node.receipts import delivered_message, redemption_message, refund_message, state_of
 from node.redemption_tables import agreements, holds, pledges, redemptions, returns
 from node.redemptions import Reserve, State
 from node.returns import TakeBack
@@ -187,6 +188,31 @@ class RedemptionDesk:
             points=int.from_bytes(answer.body, "big"),
             state=_PLEDGE_STATES[row["state"]],
         )
+
+    async def refund_partner_purchase(
+        self, caller: Caller, request: merchant_pb2.RefundPartnerPurchaseRequest
+    ) -> merchant_pb2.RefundPartnerPurchaseResponse:
+        """Give a partner sale back: the points it earned, and what we owe for them."""
+        redemption_id = self._quoting.pledge_id(request.purchase_id)
+        await self._peers.submit(
+            RefundPledged(
+                caller=caller.name,
+                id=request.id,
+                purchase_id=request.purchase_id,
+                redemption_id=redemption_id,
+                currency=request.cumulative.currency,
+                cumulative_minor=request.cumulative.minor,
+            )
+        )
+        row = await self._pledge(redemption_id)
+        told = await self._rows(returns, ("redemption_id",), (redemption_id,))
+        if is_under_way(row, told):
+            waiting = [one for one in told if one["state"] == "CLAIMED"]
+            task = self._errands.claim_return if waiting else self._errands.refund
+            await self._wait(task(waiting[0] if waiting else row))
+            row = await self._pledge(redemption_id)
+            told = await self._rows(returns, ("redemption_id",), (redemption_id,))
+        return refund_message(row, told)
 
     async def reverse_redemption(
         self, caller: Caller, request: merchant_pb2.ReverseRedemptionRequest

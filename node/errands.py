@@ -27,7 +27,8 @@ from node.decided import Decided
 from node.feed import Feed
 from node.gate import Alarm
 from node.peers import Peers
-from node.pledges import SettlePledge
+from node.pledge_returns import AnswerRefund, CountPledgeReversal
+from node.pledges import ACCRUAL, SettlePledge
 from node.returns import CountReversal, RefuseReturn
 from node.settlement import AnswerSettlement, SettlementAnswered, objection, own_window
 
@@ -59,6 +60,11 @@ class Errands:
     def pledge(self, row: Mapping[str, Any]) -> asyncio.Task[None]:
         """Tell the issuer of a pledge, and have clearing decide it."""
         return self._start(f"pledge {row['redemption_id']}", lambda: self._pledge(row))
+
+    def refund(self, row: Mapping[str, Any]) -> asyncio.Task[None]:
+        """Ask the issuer of a pledge what it can take back, and have clearing reverse that."""
+        name = f"refund {row['redemption_id']} to {row['asked_points']}"
+        return self._start(name, lambda: self._refund(row))
 
     def claim_return(self, row: Mapping[str, Any]) -> asyncio.Task[None]:
         """Have clearing reverse on a RETURN."""
@@ -141,6 +147,26 @@ class Errands:
             await self._peers.submit(SettlePledge(redemption_id=redemption_id, decided=decided))
         await self._peers.submit(SettlePledge(redemption_id=redemption_id, noticed=True))
 
+    async def _refund(self, row: Mapping[str, Any]) -> None:
+        redemption_id, asked = row["redemption_id"], row["asked_points"]
+        (statement,) = await self._peers.prove([row["index"]])
+        notice = peer_pb2.PledgeNotice(
+            pledge=statement, account=row["account"], salt=row["salt"], refund_points=asked
+        )
+        recovered = await self._peers.notices(row["issuer"]).submit(notice)
+        answer = await self._peers.submit(
+            AnswerRefund(
+                redemption_id=redemption_id, asked_points=asked, recovered_points=recovered
+            )
+        )
+        if answer.entry_count:
+            returned = {
+                "redemption_id": redemption_id,
+                "cumulative_points": recovered,
+                "index": answer.entries[-1],
+            }
+            await self.claim_return(returned)
+
     async def _return(self, row: Mapping[str, Any]) -> None:
         (statement,) = await self._peers.prove([row["index"]])
         claim = clearing_pb2.ClaimItem(returned=clearing_pb2.ReturnClaim(returned=statement))
@@ -156,7 +182,8 @@ class Errands:
                 )
             )
             raise
-        await self._peers.submit(CountReversal(decided=decided))
+        count = CountPledgeReversal if decided.decision.kind == ACCRUAL else CountReversal
+        await self._peers.submit(count(decided=decided))
 
     # --- agreements -------------------------------------------------------------------
 

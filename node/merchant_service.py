@@ -191,6 +191,11 @@ class MerchantService:
     ) -> pb.RecordPartnerPurchaseResponse:
         return await self._desk.record_partner_purchase(caller, request)
 
+    async def refund_partner_purchase(
+        self, caller: Caller, request: pb.RefundPartnerPurchaseRequest
+    ) -> pb.RefundPartnerPurchaseResponse:
+        return await self._desk.refund_partner_purchase(caller, request)
+
     async def reverse_redemption(
         self, caller: Caller, request: pb.ReverseRedemptionRequest
     ) -> pb.ReverseRedemptionResponse:

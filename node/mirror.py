@@ -29,6 +29,7 @@ from node import decided as decisions
 from node.book import Handler, Handlers, Rules
 from node.decided import Decided
 from node.holds import PostHold, ReleaseHold, RestorePoints
+from node.pledge_returns import CountPledgeReversal
 from node.pledges import ACCRUAL, AccrueDecided, SettlePledge
 from node.redemption_tables import agreements, book, mirror, mirror_state, roster, settlements
 from node.returns import CountReversal
@@ -113,7 +114,7 @@ def effects(rules: Rules, leaf: Leaf) -> list[Command]:
     if accrual:
         if outcome in (pb.OUTCOME_COMMITTED, pb.OUTCOME_ABORTED):
             return [SettlePledge(redemption_id=decision.redemption_id, decided=decided)]
-        return []
+        return [CountPledgeReversal(decided=decided)]
     if outcome == pb.OUTCOME_REVERSED:
         return [CountReversal(decided=decided)]
     return []

@@ -18,7 +18,16 @@ from comity.ledger.runner import Runner
 from comity.log.history import KeyHistory
 from comity.log.note import VerifierKey
 from comity.rpc.channel import Channel
-from node import agreements, holds, mirror, pledges, redemptions, returns, settlement
+from node import (
+    agreements,
+    holds,
+    mirror,
+    pledge_returns,
+    pledges,
+    redemptions,
+    returns,
+    settlement,
+)
 from node.acceptor_service import WAIT_S, RedemptionDesk
 from node.agreements import InForce
 from node.book import Handlers, Rules
@@ -37,6 +46,7 @@ NETWORK_HANDLERS: tuple[Handlers, ...] = (
     redemptions.HANDLERS,
     returns.HANDLERS,
     pledges.HANDLERS,
+    pledge_returns.HANDLERS,
     agreements.HANDLERS,
     mirror.HANDLERS,
     settlement.HANDLERS,

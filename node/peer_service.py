@@ -30,7 +30,7 @@ from node.feed import Feed
 from node.holds import PlaceHold, read_hold_request
 from node.open_holds import OpenHolds
 from node.peers import Peers
-from node.pledges import NotePledge, check_notice
+from node.pledges import NotePledge, RecoverAccrued, check_notice
 from node.redemption_tables import book
 from node.tables import devices
 
@@ -94,10 +94,11 @@ class PeerService:
     async def deliver_pledges(
         self, caller: Caller, request: peer_pb2.DeliverPledgesRequest
     ) -> peer_pb2.DeliverPledgesResponse:
-        """Take note of pledges; points follow with clearing's decision."""
+        """Take note of pledges, whose points follow with clearing's decision; or take back points
+        of them that a refund asks for."""
         self._hear(caller, request.heads)
         read = [self._read_pledge(caller.id, one) for one in request.pledges]
-        commands = [one for one in read if isinstance(one, NotePledge)]
+        commands = [one for one in read if not isinstance(one, ComityError)]
         outcomes = iter(await self._peers.submit_all(commands))
         each = [one if isinstance(one, ComityError) else next(outcomes) for one in read]
         return peer_pb2.DeliverPledgesResponse(
@@ -105,7 +106,7 @@ class PeerService:
             results=[
                 peer_pb2.PledgeResult(failure=failure(one))
                 if isinstance(one, ComityError)
-                else peer_pb2.PledgeResult()
+                else peer_pb2.PledgeResult(recovered_points=int.from_bytes(one.body, "big"))
                 for one in each
             ],
         )
@@ -204,13 +205,19 @@ class PeerService:
                 self._devices.put(row["key_id"], device)
         return found
 
-    def _read_pledge(self, partner: str, notice: peer_pb2.PledgeNotice) -> NotePledge | ComityError:
+    def _read_pledge(
+        self, partner: str, notice: peer_pb2.PledgeNotice
+    ) -> NotePledge | RecoverAccrued | ComityError:
         try:
             pledge = self._peers.see(notice.pledge, self._peers.roster.origin_of(partner))
             validate(pledge.entry)
             check_notice(self._rules, pledge, account=notice.account, salt=notice.salt)
         except ComityError as error:
             return error
+        if notice.refund_points:
+            return RecoverAccrued(
+                partner=partner, pledge=pledge, cumulative_points=notice.refund_points
+            )
         return NotePledge(partner=partner, pledge=pledge, account=notice.account)
 
     def _book(self, request: peer_pb2.ReadBookRequest) -> peer_pb2.ReadBookResponse:

@@ -145,7 +145,7 @@ class Peers:
         self._pulsed_us = 0
         self._owes_links = False
         self._holds: dict[str, Courier[peer_pb2.HoldRequest, common_pb2.Statement]] = {}
-        self._notices: dict[str, Courier[peer_pb2.PledgeNotice, None]] = {}
+        self._notices: dict[str, Courier[peer_pb2.PledgeNotice, int]] = {}
         self.claims: Courier[clearing_pb2.ClaimItem, clearing_pb2.Decided] = Courier(self._claim)
         self.reports: Courier[int, None] = Courier(self._report, linger_s=REPORT_LINGER_S)
         self.resolves: Courier[clearing_pb2.RedemptionKey, clearing_pb2.ResolveResult] = Courier(
@@ -160,8 +160,8 @@ class Peers:
             self._holds[issuer] = Courier(lambda items: self._place_holds(issuer, items))
         return self._holds[issuer]
 
-    def notices(self, issuer: str) -> Courier[peer_pb2.PledgeNotice, None]:
-        """Tells an issuer of pledges."""
+    def notices(self, issuer: str) -> Courier[peer_pb2.PledgeNotice, int]:
+        """Tells an issuer of pledges; answers what of a refund's points it has taken back."""
         if issuer not in self._notices:
             self._notices[issuer] = Courier(lambda items: self._deliver_pledges(issuer, items))
         return self._notices[issuer]
@@ -342,13 +342,13 @@ class Peers:
 
     async def _deliver_pledges(
         self, issuer: str, items: Sequence[peer_pb2.PledgeNotice]
-    ) -> list[ComityError | None]:
+    ) -> list[ComityError | int]:
         origin = self.roster.origin_of(issuer)
         request = peer_pb2.DeliverPledgesRequest(heads=self.heads.mine(origin), pledges=items)
         response = await _ask(self._peer(issuer).DeliverPledges(request))
         self.hear(origin, response.heads)
         return [
-            failed(result.failure) if result.HasField("failure") else None
+            failed(result.failure) if result.HasField("failure") else result.recovered_points
             for result in response.results
         ]
 

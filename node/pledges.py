@@ -8,10 +8,10 @@ Either may come first; they meet in one row.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from comity.errors import BadStatement, Forbidden, Malformed
+from comity.errors import BadStatement, Forbidden, Malformed, NotHeard, NotReversible
 from comity.ledger import entries
 from comity.ledger.command import Batch, Content
 from comity.ledger.rows import Rows
@@ -27,6 +27,7 @@ from node.accounts import (
     Movement,
     claw_back,
     credit,
+    lot,
     member,
     prefetch_accounts,
     settle,
@@ -36,7 +37,7 @@ from node.decided import Decided, check_amounts
 from node.holds import terms_from, terms_in_force
 from node.programme import grant, points_for, purchase_rate
 from node.redemption_tables import agreements, notices, pledges
-from node.tables import lots
+from node.tables import lots, members
 
 ACCRUAL = common_pb2.REDEMPTION_KIND_ACCRUAL
 
@@ -118,6 +119,13 @@ def _pledge(rules: Rules, batch: Batch, command: PledgeAccrual) -> bytes:
             "agreement_version": terms.version,
             "index": index,
             "noticed": 0,
+            "currency": command.currency,
+            "amount_minor": command.minor,
+            "refunded_minor": 0,
+            "decision": b"",
+            "asked_points": 0,
+            "answered_points": 0,
+            "recovered_points": 0,
         },
     )
     return points.to_bytes(8, "big")
@@ -151,7 +159,9 @@ def _settle_pledge(rules: Rules, batch: Batch, command: SettlePledge) -> bytes:
     if command.decided is not None and row["state"] == "PLEDGED":
         outcome = command.decided.decision.outcome
         row["state"] = "COMMITTED" if outcome == pb.OUTCOME_COMMITTED else "ABORTED"
-        if row["state"] == "ABORTED":
+        if row["state"] == "COMMITTED":
+            row["decision"] = command.decided.citation.SerializeToString()
+        else:
             row["noticed"] = 1
     batch.rows.put(pledges, row)
     return b""
@@ -232,6 +242,7 @@ def _note(rules: Rules, batch: Batch, command: NotePledge) -> bytes:
     }
     if row["state"] == "COMMITTED":
         _accrue(rules, batch, row)
+        _claw_back(rules, batch, row, row["reversed_points"])
     rows.put(notices, row)
     return b""
 
@@ -295,24 +306,100 @@ def _accrue(rules: Rules, batch: Batch, row: dict[str, Any]) -> None:
 
 
 def _reverse(rules: Rules, batch: Batch, row: dict[str, Any], decided: Decided) -> None:
-    """The partner's purchase was taken back: the points go, as the programme's refunds do."""
+    """The partner's sale was taken back: the points go, as the programme's refunds do.
+
+    Those which the partner had us take back before are gone already; of a pledge we have no
+    notice of yet, they go as soon as they come.
+    """
+    seq = decided.seq(rules.participant)
+    if seq <= row["reversed_seq"]:
+        return
     original = common_pb2.Citation.FromString(row["decision"])
-    if row["state"] != "ACCRUED" or decided.decision.original != original:
-        raise BadStatement("Clearing reversed an accrual that was not made here.")
-    cumulative = row["reversed_points"] + decided.points
+    if row["state"] not in ("COMMITTED", "ACCRUED") or decided.decision.original != original:
+        raise BadStatement("Clearing reversed an accrual that was not committed here.")
+    before = row["reversed_points"]
+    cumulative = before + decided.points
     if decided.points < 1 or cumulative > row["points"]:
         raise BadStatement("Clearing reversed more than was accrued.")
-    account = row["account"]
+    if row["state"] == "ACCRUED":
+        _claw_back(rules, batch, row, cumulative - max(before, row["recovered_points"]))
+    row |= {"reversed_points": cumulative, "reversed_seq": seq}
+
+
+def _claw_back(rules: Rules, batch: Batch, row: Mapping[str, Any], points: int) -> int:
+    """Take points of an accrual from the member; answers how many nobody has to bear.
+
+    Those which ended unspent in their lot are asked for no more, and no loss.
+    """
+    account, name, rows = row["account"], row["lot"], batch.rows
+    if points < 1:
+        return 0
     settle(rules, batch, account)
     movement = Movement(rules, batch, reference=row["redemption_id"])
-    taken, _ = claw_back(
-        rules, batch, movement, account, decided.points, row["lot"], given=BY_PARTNER
-    )
+    ended = lot(rows, name).gone if name else 0
+    owner = rows.get(members, (account,))
+    if owner is None or owner["erased_at_us"]:
+        gone = min(points, ended)
+        if gone:
+            movement.change(replace(lot(rows, name), gone=ended - gone))
+        return gone
+    taken, _ = claw_back(rules, batch, movement, account, points, name, given=BY_PARTNER)
     movement.own(CLAWED_BACK, taken)
-    row["reversed_points"] = cumulative
+    left = lot(rows, name).gone if name else 0
     if movement.legs:
         event = entries.seal_event(row["redemption_id"], batch.random(entries.SALT_BYTES))
         movement.append(pb.Clawback(event=event))
+    return taken + ended - left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoverAccrued:
+    """A partner which bears what cannot be taken back asks how much can, before its RETURN."""
+
+    step: ClassVar[Step] = Step.ACCRUE
+    caller: ClassVar[str] = ""
+    id: ClassVar[str] = ""
+    partner: str
+    pledge: Proven
+    cumulative_points: int
+
+    @property
+    def redemption_id(self) -> str:
+        return self.pledge.entry.pledge.redemption_id
+
+    def content(self) -> Mapping[str, Content]:
+        return {"redemption_id": self.redemption_id, "refund_points": self.cumulative_points}
+
+
+def _prefetch_recover(rules: Rules, rows: Rows, commands: Sequence[RecoverAccrued]) -> None:
+    keys = [(c.partner, c.redemption_id) for c in commands]
+    rows.load(notices, keys)
+    found = [row for at in dict.fromkeys(keys) if (row := rows.get(notices, at)) is not None]
+    prefetch_accounts(rules, rows, [row["account"] for row in found if row["account"]])
+    rows.load(lots, [(row["lot"],) for row in found if row["lot"]])
+    wanted = [c.pledge.entry.pledge for c in commands]
+    rows.load(agreements, [(p.agreement_id, p.agreement_version) for p in wanted])
+
+
+def _recover(rules: Rules, batch: Batch, command: RecoverAccrued) -> bytes:
+    """Answers how many of the points asked for so far were taken back."""
+    pledge = command.pledge.entry.pledge
+    agreed = batch.rows.get(agreements, (pledge.agreement_id, pledge.agreement_version))
+    if agreed is None or not terms_from(agreed["terms"]).partner_bears_unrecoverable:
+        raise Forbidden("By this agreement points are taken back once clearing reversed.")
+    row = batch.rows.get(notices, (command.partner, command.redemption_id))
+    if row is None or row["state"] in ("NOTED", "COMMITTED"):
+        raise NotHeard("Clearing's decision on this pledge has not come here yet; repeat.")
+    if row["state"] != "ACCRUED" or row["pledge"] != command.pledge.citation.SerializeToString():
+        raise NotReversible("These points were not given on this pledge.")
+    if command.cumulative_points > row["points"]:
+        raise NotReversible(f"The pledge was of {row['points']} points.", field="refund_points")
+    if command.cumulative_points > row["asked_points"]:
+        points = command.cumulative_points - row["asked_points"]
+        row["recovered_points"] += _claw_back(rules, batch, row, points)
+        row["asked_points"] = command.cumulative_points
+        batch.rows.put(notices, row)
+    return int(row["recovered_points"]).to_bytes(8, "big")
 
 
 def _terms(rows: Rows, decided: Decided) -> common_pb2.AgreementTerms:
@@ -337,6 +424,9 @@ def _empty_notice(partner: str, redemption_id: str) -> dict[str, Any]:
         "decision": b"",
         "cites": b"",
         "seq": 0,
+        "asked_points": 0,
+        "recovered_points": 0,
+        "reversed_seq": 0,
     }
 
 
@@ -345,4 +435,5 @@ HANDLERS: Handlers = {
     SettlePledge: Handler(_prefetch_settle, _settle_pledge),
     NotePledge: Handler(_prefetch_note, _note),
     AccrueDecided: Handler(_prefetch_decided, _decided),
+    RecoverAccrued: Handler(_prefetch_recover, _recover),
 }

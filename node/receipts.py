@@ -6,13 +6,14 @@ years later, without asking anybody.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comity.ledger.statements import to_tlog_proof
-from comity.v1 import clearing_pb2, common_pb2, member_pb2
+from comity.v1 import clearing_pb2, common_pb2, member_pb2, merchant_pb2
 from comity.v1 import entry_pb2 as pb
 from node.driver import Delivered
+from node.pledge_returns import is_under_way, reversed_of
 from node.redemptions import State
 
 
@@ -81,3 +82,24 @@ def state_of(row: Mapping[str, Any]) -> member_pb2.RedemptionState.ValueType:
     if row["reversed_points"]:
         return member_pb2.REDEMPTION_STATE_PARTLY_REVERSED
     return member_pb2.REDEMPTION_STATE_DELIVERED
+
+
+def refund_message(
+    row: Mapping[str, Any], told: Sequence[Mapping[str, Any]]
+) -> merchant_pb2.RefundPartnerPurchaseResponse:
+    """How far the refunds of a pledge are, from its row and those of its RETURN entries."""
+    back = reversed_of(told)
+    if is_under_way(row, told):
+        state = member_pb2.REDEMPTION_STATE_PENDING
+    elif back >= row["points"]:
+        state = member_pb2.REDEMPTION_STATE_REVERSED
+    elif back:
+        state = member_pb2.REDEMPTION_STATE_PARTLY_REVERSED
+    else:
+        state = member_pb2.REDEMPTION_STATE_DELIVERED
+    return merchant_pb2.RefundPartnerPurchaseResponse(
+        redemption_id=row["redemption_id"],
+        state=state,
+        reversed_points=back,
+        unrecovered_points=row["answered_points"] - row["recovered_points"],
+    )

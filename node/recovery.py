@@ -82,6 +82,9 @@ class Recovery:
         undone = or_(pledges.c.state == "PLEDGED", pledges.c.noticed == 0)
         for row in await self._rows(pledges, undone):
             self._errands.pledge(row)
+        unanswered = pledges.c.asked_points > pledges.c.answered_points
+        for row in await self._rows(pledges, unanswered):
+            self._errands.refund(row)
         await self._take_up_agreements()
         waiting = settlements.c.state != "ANSWERED"
         for row in await self._rows(settlements, waiting):

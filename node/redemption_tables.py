@@ -76,13 +76,17 @@ notices = ledger_table(
     field("decision", LargeBinary),
     field("cites", LargeBinary),
     field("seq", BigInt),
+    field("asked_points", BigInt),
+    field("recovered_points", BigInt),
+    field("reversed_seq", BigInt),
     CheckConstraint("state IN ('NOTED', 'COMMITTED', 'ABORTED', 'ACCRUED')", name="state"),
     CheckConstraint("reversed_points BETWEEN 0 AND points", name="reversed"),
 )
 """Pledges of partners: notice and decision meet here, whichever comes first.
 
 `pledge`, `decision` and what the decision `cites` are the bytes of Citations; each is empty until
-it is here.
+it is here. `reversed_seq` is our number for the last REVERSED carried out. Where the partner bears
+what cannot be taken back, it asks for `asked_points` first and `recovered_points` of them were.
 """
 
 # --- as the acceptor ------------------------------------------------------------------------
@@ -117,7 +121,8 @@ redemptions = ledger_table(
 
 `mandate` is the bytes of a SignedMandate, `hold` of a Statement, `decision` of a Decided,
 `failure` of a Failure. `vouchers` are codes separated by blanks. `delivery_index` is -1 without
-a DELIVERY. REVERSED: decided COMMITTED, then taken back whole before anything was handed out.
+a DELIVERY. REVERSED: decided COMMITTED, then taken back whole before anything was handed out;
+until the driver ends it so, `reversed_points` of the RESERVED row forbid its delivery.
 """
 Index(
     None,
@@ -162,10 +167,30 @@ pledges = ledger_table(
     field("agreement_version", BigInt),
     field("index", BigInt),
     field("noticed", BigInt),
+    field("currency"),
+    field("amount_minor", BigInt),
+    field("refunded_minor", BigInt),
+    field("decision", LargeBinary),
+    field("asked_points", BigInt),
+    field("answered_points", BigInt),
+    field("recovered_points", BigInt),
     CheckConstraint("state IN ('PLEDGED', 'COMMITTED', 'ABORTED')", name="state"),
     CheckConstraint("noticed IN (0, 1)", name="noticed"),
 )
-"""Promises to pay for points earned here at another brand."""
+"""Promises to pay for points earned here at another brand, and what refunds take back of them.
+
+`decision` is the bytes of the Citation of COMMITTED, empty before. Points of refunds are
+cumulative: `asked_points` go with what was refunded, `answered_points` of these are settled as to
+who bears them, and `recovered_points` are to be reversed at clearing, by RETURN entries. Sales of
+earlier releases have no amount.
+"""
+Index(
+    None,
+    pledges.c.ledger,
+    pledges.c.redemption_id,
+    sqlite_where=pledges.c.asked_points > pledges.c.answered_points,
+    postgresql_where=pledges.c.asked_points > pledges.c.answered_points,
+)
 Index(
     None,
     pledges.c.ledger,

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Final
 
-from comity.errors import BadStatement, ComityError, MandateRejected, NotFound, QuoteExpired
+from comity.errors import (
+    BadStatement,
+    ComityError,
+    MandateRejected,
+    NotFound,
+    NotHeard,
+    QuoteExpired,
+)
 from comity.ledger import entries
 from comity.ledger.command import Batch, Content
 from comity.ledger.rows import Rows
@@ -217,6 +224,9 @@ def _deliver(rules: Rules, batch: Batch, command: Deliver) -> bytes:
         return b""
     if row["state"] == State.DELIVERED:
         return b""
+    if row["reversed_points"]:
+        # Whoever asked for this heard COMMITTED alone, and asks clearing again.
+        raise NotHeard("Clearing has reversed this redemption since; nothing is handed out.")
     quote = quotes.read(row["quote"])
     found = rows.get(agreements, (quote.agreement_id, quote.agreement_version))
     assert found is not None, "a redemption was reserved under this agreement"

@@ -202,7 +202,9 @@ def _count(rules: Rules, batch: Batch, command: CountReversal) -> bytes:
     if row is None:
         raise NotReversible("Clearing reversed a redemption that is not known here.")
     if row["state"] == State.RESERVED:
-        # Nothing was handed out; the redemption's own driver ends it with both decisions.
+        # Nothing was handed out, and from now on nothing is, though the driver may hold COMMITTED;
+        # it ends the redemption with both decisions.
+        rows.put(redemptions, row | {"reversed_points": row["points"]})
         return b""
     following(State(row["state"]), decided)
     if decided.decision.HasField("cites"):

@@ -206,6 +206,21 @@ class World:
             )
         )
 
+    async def partner_refund(
+        self, partner: str, purchase_id: str, minor: int, id_: str = ""
+    ) -> merchant_pb2.RefundPartnerPurchaseResponse:
+        """The partner gives money back for its sale, `minor` in all; waits for the end of it."""
+        till, name = self.tills[partner].client, id_ or self.new_id("partner-refund")
+        while True:
+            answer = await insist(
+                lambda: till.refund_partner_purchase(
+                    id=name, purchase_id=purchase_id, cumulative=euro(minor)
+                )
+            )
+            if answer.state != member_pb2.REDEMPTION_STATE_PENDING:
+                return answer
+            await asyncio.sleep(1)
+
     async def open_window(self) -> int:
         """The number of the open window."""
         newest = await insist(lambda: self.operator.list_windows(limit=1))

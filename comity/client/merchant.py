@@ -50,6 +50,14 @@ class MerchantClient:
             )
         )
 
+    async def refund_partner_purchase(
+        self, *, id: str, purchase_id: str, cumulative: Money
+    ) -> pb.RefundPartnerPurchaseResponse:
+        """As `refund_purchase`, of a sale to another brand's member."""
+        return await self._stub.RefundPartnerPurchase(
+            pb.RefundPartnerPurchaseRequest(id=id, purchase_id=purchase_id, cumulative=cumulative)
+        )
+
     async def check_voucher(self, code: str) -> pb.Voucher:
         return (await self._stub.CheckVoucher(pb.CheckVoucherRequest(code=code))).voucher
 

@@ -995,7 +995,7 @@ class Return(_message.Message):
     issuer: _builtins.str
     redemption_id: _builtins.str
     delivery_index: _builtins.int
-    """The DELIVERY taken back, an entry of this log."""
+    """The DELIVERY or, of a partner sale, the PLEDGE taken back, an entry of this log."""
     cumulative_points: _builtins.int
     """Issuer points returned so far, this return included. Never above what was committed."""
     reason_code: _builtins.str

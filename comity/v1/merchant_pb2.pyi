@@ -255,6 +255,65 @@ class RecordPartnerPurchaseResponse(_message.Message):
 Global___RecordPartnerPurchaseResponse: _TypeAlias = RecordPartnerPurchaseResponse  # noqa: Y015
 
 @_typing.final
+class RefundPartnerPurchaseRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PURCHASE_ID_FIELD_NUMBER: _builtins.int
+    CUMULATIVE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    purchase_id: _builtins.str
+    @_builtins.property
+    def cumulative(self) -> _common_pb2.Money:
+        """All that has been refunded of this sale so far, this refund included."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        purchase_id: _builtins.str = ...,
+        cumulative: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cumulative", b"cumulative"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cumulative", b"cumulative", "id", b"id", "purchase_id", b"purchase_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundPartnerPurchaseRequest: _TypeAlias = RefundPartnerPurchaseRequest  # noqa: Y015
+
+@_typing.final
+class RefundPartnerPurchaseResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REDEMPTION_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REVERSED_POINTS_FIELD_NUMBER: _builtins.int
+    UNRECOVERED_POINTS_FIELD_NUMBER: _builtins.int
+    redemption_id: _builtins.str
+    state: _member_pb2.RedemptionState.ValueType
+    """PENDING until the issuer and clearing have answered; it goes on without the caller."""
+    reversed_points: _builtins.int
+    """Points reversed at clearing so far: this brand does not pay for them."""
+    unrecovered_points: _builtins.int
+    """Points that the member had spent and the agreement has this brand pay for all the same."""
+    def __init__(
+        self,
+        *,
+        redemption_id: _builtins.str = ...,
+        state: _member_pb2.RedemptionState.ValueType = ...,
+        reversed_points: _builtins.int = ...,
+        unrecovered_points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["redemption_id", b"redemption_id", "reversed_points", b"reversed_points", "state", b"state", "unrecovered_points", b"unrecovered_points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundPartnerPurchaseResponse: _TypeAlias = RefundPartnerPurchaseResponse  # noqa: Y015
+
+@_typing.final
 class Voucher(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -49,6 +49,11 @@ class MerchantServiceStub(object):
                 request_serializer=comity_dot_v1_dot_merchant__pb2.RecordPartnerPurchaseRequest.SerializeToString,
                 response_deserializer=comity_dot_v1_dot_merchant__pb2.RecordPartnerPurchaseResponse.FromString,
                 _registered_method=True)
+        self.RefundPartnerPurchase = channel.unary_unary(
+                '/comity.v1.MerchantService/RefundPartnerPurchase',
+                request_serializer=comity_dot_v1_dot_merchant__pb2.RefundPartnerPurchaseRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_merchant__pb2.RefundPartnerPurchaseResponse.FromString,
+                _registered_method=True)
         self.CheckVoucher = channel.unary_unary(
                 '/comity.v1.MerchantService/CheckVoucher',
                 request_serializer=comity_dot_v1_dot_merchant__pb2.CheckVoucherRequest.SerializeToString,
@@ -159,6 +164,13 @@ class MerchantServiceServicer(object):
 
     def RecordPartnerPurchase(self, request, context):
         """A member of another brand buys here and earns there; this brand pays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefundPartnerPurchase(self, request, context):
+        """What was sold to another brand's member is given back: so are the points, and their price.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -294,6 +306,11 @@ def add_MerchantServiceServicer_to_server(servicer, server):
                     servicer.RecordPartnerPurchase,
                     request_deserializer=comity_dot_v1_dot_merchant__pb2.RecordPartnerPurchaseRequest.FromString,
                     response_serializer=comity_dot_v1_dot_merchant__pb2.RecordPartnerPurchaseResponse.SerializeToString,
+            ),
+            'RefundPartnerPurchase': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefundPartnerPurchase,
+                    request_deserializer=comity_dot_v1_dot_merchant__pb2.RefundPartnerPurchaseRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_merchant__pb2.RefundPartnerPurchaseResponse.SerializeToString,
             ),
             'CheckVoucher': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckVoucher,
@@ -467,6 +484,33 @@ class MerchantService(object):
             '/comity.v1.MerchantService/RecordPartnerPurchase',
             comity_dot_v1_dot_merchant__pb2.RecordPartnerPurchaseRequest.SerializeToString,
             comity_dot_v1_dot_merchant__pb2.RecordPartnerPurchaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefundPartnerPurchase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.MerchantService/RefundPartnerPurchase',
+            comity_dot_v1_dot_merchant__pb2.RefundPartnerPurchaseRequest.SerializeToString,
+            comity_dot_v1_dot_merchant__pb2.RefundPartnerPurchaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

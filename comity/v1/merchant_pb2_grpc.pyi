@@ -38,6 +38,8 @@ class MerchantServiceStub:
     RefundPurchase: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.RefundPurchaseRequest, _merchant_pb2.RefundPurchaseResponse]
     RecordPartnerPurchase: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.RecordPartnerPurchaseRequest, _merchant_pb2.RecordPartnerPurchaseResponse]
     """A member of another brand buys here and earns there; this brand pays."""
+    RefundPartnerPurchase: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.RefundPartnerPurchaseRequest, _merchant_pb2.RefundPartnerPurchaseResponse]
+    """What was sold to another brand's member is given back: so are the points, and their price."""
     CheckVoucher: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.CheckVoucherRequest, _merchant_pb2.CheckVoucherResponse]
     UseVoucher: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.UseVoucherRequest, _merchant_pb2.UseVoucherResponse]
     ReverseRedemption: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.ReverseRedemptionRequest, _merchant_pb2.ReverseRedemptionResponse]
@@ -70,6 +72,8 @@ class MerchantServiceAsyncStub(MerchantServiceStub):
     RefundPurchase: _aio.UnaryUnaryMultiCallable[_merchant_pb2.RefundPurchaseRequest, _merchant_pb2.RefundPurchaseResponse]  # type: ignore[assignment]
     RecordPartnerPurchase: _aio.UnaryUnaryMultiCallable[_merchant_pb2.RecordPartnerPurchaseRequest, _merchant_pb2.RecordPartnerPurchaseResponse]  # type: ignore[assignment]
     """A member of another brand buys here and earns there; this brand pays."""
+    RefundPartnerPurchase: _aio.UnaryUnaryMultiCallable[_merchant_pb2.RefundPartnerPurchaseRequest, _merchant_pb2.RefundPartnerPurchaseResponse]  # type: ignore[assignment]
+    """What was sold to another brand's member is given back: so are the points, and their price."""
     CheckVoucher: _aio.UnaryUnaryMultiCallable[_merchant_pb2.CheckVoucherRequest, _merchant_pb2.CheckVoucherResponse]  # type: ignore[assignment]
     UseVoucher: _aio.UnaryUnaryMultiCallable[_merchant_pb2.UseVoucherRequest, _merchant_pb2.UseVoucherResponse]  # type: ignore[assignment]
     ReverseRedemption: _aio.UnaryUnaryMultiCallable[_merchant_pb2.ReverseRedemptionRequest, _merchant_pb2.ReverseRedemptionResponse]  # type: ignore[assignment]
@@ -117,6 +121,14 @@ class MerchantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_merchant_pb2.RecordPartnerPurchaseResponse, _abc.Awaitable[_merchant_pb2.RecordPartnerPurchaseResponse]]:
         """A member of another brand buys here and earns there; this brand pays."""
+
+    @_abc_1.abstractmethod
+    def RefundPartnerPurchase(
+        self,
+        request: _merchant_pb2.RefundPartnerPurchaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_pb2.RefundPartnerPurchaseResponse, _abc.Awaitable[_merchant_pb2.RefundPartnerPurchaseResponse]]:
+        """What was sold to another brand's member is given back: so are the points, and their price."""
 
     @_abc_1.abstractmethod
     def CheckVoucher(

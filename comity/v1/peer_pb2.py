@@ -27,7 +27,7 @@ from comity.v1 import entry_pb2 as comity_dot_v1_dot_entry__pb2
 from comity.v1 import limits_pb2 as comity_dot_v1_dot_limits__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63omity/v1/peer.proto\x12\tcomity.v1\x1a\x16\x63omity/v1/common.proto\x1a\x15\x63omity/v1/entry.proto\x1a\x16\x63omity/v1/limits.proto\"Z\n\x0bHoldRequest\x12\x18\n\x05quote\x18\x01 \x01(\x0c\x42\t\x8a\xb5\x18\x05\x08\x01\x18\x80 \x12\x31\n\x07mandate\x18\x02 \x01(\x0b\x32\x18.comity.v1.SignedMandateB\x06\x8a\xb5\x18\x02\x08\x01\"u\n\x11PlaceHoldsRequest\x12.\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchangeB\x06\x8a\xb5\x18\x02\x08\x01\x12\x30\n\x05holds\x18\x02 \x03(\x0b\x32\x16.comity.v1.HoldRequestB\t\x8a\xb5\x18\x05\x38\x01@\x80\x08\"c\n\nHoldResult\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x14.comity.v1.StatementH\x00\x12%\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x12.comity.v1.FailureH\x00\x42\x08\n\x06result\"m\n\x12PlaceHoldsResponse\x12&\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchange\x12/\n\x07results\x18\x02 \x03(\x0b\x32\x15.comity.v1.HoldResultB\x07\x8a\xb5\x18\x03@\x80\x08\"u\n\x0cPledgeNotice\x12,\n\x06pledge\x18\x01 \x01(\x0b\x32\x14.comity.v1.StatementB\x06\x8a\xb5\x18\x02\x08\x01\x12\x1f\n\x07\x61\x63\x63ount\x18\x02 \x01(\tB\x0e\x8a\xb5\x18\n\x08\x01\x18@J\x04\x61\x63\x63_\x12\x16\n\x04salt\x18\x03 \x01(\x0c\x42\x08\x8a\xb5\x18\x04\x08\x01 \x10\"|\n\x15\x44\x65liverPledgesRequest\x12.\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchangeB\x06\x8a\xb5\x18\x02\x08\x01\x12\x33\n\x07pledges\x18\x02 \x03(\x0b\x32\x17.comity.v1.PledgeNoticeB\t\x8a\xb5\x18\x05\x38\x01@\x80\x08\"3\n\x0cPledgeResult\x12#\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x12.comity.v1.Failure\"s\n\x16\x44\x65liverPledgesResponse\x12&\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchange\x12\x31\n\x07results\x18\x02 \x03(\x0b\x32\x17.comity.v1.PledgeResultB\x07\x8a\xb5\x18\x03@\x80\x08\"x\n\x15OfferAgreementRequest\x12.\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchangeB\x06\x8a\xb5\x18\x02\x08\x01\x12/\n\tstatement\x18\x02 \x01(\x0b\x32\x14.comity.v1.StatementB\x06\x8a\xb5\x18\x02\x08\x01\"@\n\x16OfferAgreementResponse\x12&\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchange\"F\n\x14\x45xchangeHeadsRequest\x12.\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchangeB\x06\x8a\xb5\x18\x02\x08\x01\"?\n\x15\x45xchangeHeadsResponse\x12&\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchange\"\x87\x02\n\x07\x42ookRow\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x16\n\x06issuer\x18\x02 \x01(\tB\x06\x8a\xb5\x18\x02\x18?\x12\x18\n\x08\x61\x63\x63\x65ptor\x18\x03 \x01(\tB\x06\x8a\xb5\x18\x02\x18?\x12\x1d\n\rredemption_id\x18\x04 \x01(\tB\x06\x8a\xb5\x18\x02\x18@\x12#\n\x07outcome\x18\x05 \x01(\x0e\x32\x12.comity.v1.Outcome\x12\x0e\n\x06window\x18\x06 \x01(\x04\x12\x0e\n\x06points\x18\x07 \x01(\x03\x12 \n\x06\x61mount\x18\x08 \x01(\x0b\x32\x10.comity.v1.Money\x12\x1d\n\x03\x66\x65\x65\x18\t \x01(\x0b\x32\x10.comity.v1.Money\x12\x18\n\x08\x64\x65\x63ision\x18\n \x01(\x0c\x42\x06\x8a\xb5\x18\x02\x18 \"a\n\x0fReadBookRequest\x12\x1a\n\x08\x66rom_seq\x18\x01 \x01(\x04\x42\x08\x8a\xb5\x18\x04\x08\x01(\x01\x12\x1a\n\x05limit\x18\x02 \x01(\rB\x0b\x8a\xb5\x18\x07\x08\x01(\x01\x30\x90N\x12\x16\n\x05\x62lock\x18\x03 \x01(\rB\x07\x8a\xb5\x18\x03\x30\x90N\"i\n\x10ReadBookResponse\x12)\n\x04rows\x18\x01 \x03(\x0b\x32\x12.comity.v1.BookRowB\x07\x8a\xb5\x18\x03@\x90N\x12\x18\n\x07\x64igests\x18\x02 \x03(\x0c\x42\x07\x8a\xb5\x18\x03@\x90N\x12\x10\n\x08last_seq\x18\x03 \x01(\x04\"C\n\x11ReadMirrorRequest\x12\x12\n\nfrom_index\x18\x01 \x01(\x04\x12\x1a\n\x05limit\x18\x02 \x01(\rB\x0b\x8a\xb5\x18\x07\x08\x01(\x01\x30\x80 \"\xd7\x01\n\x12ReadMirrorResponse\x12\x18\n\x07\x65ntries\x18\x01 \x03(\x0c\x42\x07\x8a\xb5\x18\x03@\x80 \x12=\n\x08openings\x18\x02 \x03(\x0b\x32+.comity.v1.ReadMirrorResponse.OpeningsEntry\x12\x1b\n\ncheckpoint\x18\x03 \x01(\x0c\x42\x07\x8a\xb5\x18\x03\x18\x80@\x1aK\n\rOpeningsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.comity.v1.DecisionOpening:\x02\x38\x01\x32\xea\x03\n\x0bPeerService\x12I\n\nPlaceHolds\x12\x1c.comity.v1.PlaceHoldsRequest\x1a\x1d.comity.v1.PlaceHoldsResponse\x12U\n\x0e\x44\x65liverPledges\x12 .comity.v1.DeliverPledgesRequest\x1a!.comity.v1.DeliverPledgesResponse\x12U\n\x0eOfferAgreement\x12 .comity.v1.OfferAgreementRequest\x1a!.comity.v1.OfferAgreementResponse\x12R\n\rExchangeHeads\x12\x1f.comity.v1.ExchangeHeadsRequest\x1a .comity.v1.ExchangeHeadsResponse\x12\x43\n\x08ReadBook\x12\x1a.comity.v1.ReadBookRequest\x1a\x1b.comity.v1.ReadBookResponse\x12I\n\nReadMirror\x12\x1c.comity.v1.ReadMirrorRequest\x1a\x1d.comity.v1.ReadMirrorResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63omity/v1/peer.proto\x12\tcomity.v1\x1a\x16\x63omity/v1/common.proto\x1a\x15\x63omity/v1/entry.proto\x1a\x16\x63omity/v1/limits.proto\"Z\n\x0bHoldRequest\x12\x18\n\x05quote\x18\x01 \x01(\x0c\x42\t\x8a\xb5\x18\x05\x08\x01\x18\x80 \x12\x31\n\x07mandate\x18\x02 \x01(\x0b\x32\x18.comity.v1.SignedMandateB\x06\x8a\xb5\x18\x02\x08\x01\"u\n\x11PlaceHoldsRequest\x12.\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchangeB\x06\x8a\xb5\x18\x02\x08\x01\x12\x30\n\x05holds\x18\x02 \x03(\x0b\x32\x16.comity.v1.HoldRequestB\t\x8a\xb5\x18\x05\x38\x01@\x80\x08\"c\n\nHoldResult\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x14.comity.v1.StatementH\x00\x12%\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x12.comity.v1.FailureH\x00\x42\x08\n\x06result\"m\n\x12PlaceHoldsResponse\x12&\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchange\x12/\n\x07results\x18\x02 \x03(\x0b\x32\x15.comity.v1.HoldResultB\x07\x8a\xb5\x18\x03@\x80\x08\"\x94\x01\n\x0cPledgeNotice\x12,\n\x06pledge\x18\x01 \x01(\x0b\x32\x14.comity.v1.StatementB\x06\x8a\xb5\x18\x02\x08\x01\x12\x1f\n\x07\x61\x63\x63ount\x18\x02 \x01(\tB\x0e\x8a\xb5\x18\n\x08\x01\x18@J\x04\x61\x63\x63_\x12\x16\n\x04salt\x18\x03 \x01(\x0c\x42\x08\x8a\xb5\x18\x04\x08\x01 \x10\x12\x1d\n\rrefund_points\x18\x04 \x01(\x03\x42\x06\x8a\xb5\x18\x02(\x00\"|\n\x15\x44\x65liverPledgesRequest\x12.\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchangeB\x06\x8a\xb5\x18\x02\x08\x01\x12\x33\n\x07pledges\x18\x02 \x03(\x0b\x32\x17.comity.v1.PledgeNoticeB\t\x8a\xb5\x18\x05\x38\x01@\x80\x08\"M\n\x0cPledgeResult\x12#\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x12.comity.v1.Failure\x12\x18\n\x10recovered_points\x18\x02 \x01(\x03\"s\n\x16\x44\x65liverPledgesResponse\x12&\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchange\x12\x31\n\x07results\x18\x02 \x03(\x0b\x32\x17.comity.v1.PledgeResultB\x07\x8a\xb5\x18\x03@\x80\x08\"x\n\x15OfferAgreementRequest\x12.\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchangeB\x06\x8a\xb5\x18\x02\x08\x01\x12/\n\tstatement\x18\x02 \x01(\x0b\x32\x14.comity.v1.StatementB\x06\x8a\xb5\x18\x02\x08\x01\"@\n\x16OfferAgreementResponse\x12&\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchange\"F\n\x14\x45xchangeHeadsRequest\x12.\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchangeB\x06\x8a\xb5\x18\x02\x08\x01\"?\n\x15\x45xchangeHeadsResponse\x12&\n\x05heads\x18\x01 \x01(\x0b\x32\x17.comity.v1.HeadExchange\"\x87\x02\n\x07\x42ookRow\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x16\n\x06issuer\x18\x02 \x01(\tB\x06\x8a\xb5\x18\x02\x18?\x12\x18\n\x08\x61\x63\x63\x65ptor\x18\x03 \x01(\tB\x06\x8a\xb5\x18\x02\x18?\x12\x1d\n\rredemption_id\x18\x04 \x01(\tB\x06\x8a\xb5\x18\x02\x18@\x12#\n\x07outcome\x18\x05 \x01(\x0e\x32\x12.comity.v1.Outcome\x12\x0e\n\x06window\x18\x06 \x01(\x04\x12\x0e\n\x06points\x18\x07 \x01(\x03\x12 \n\x06\x61mount\x18\x08 \x01(\x0b\x32\x10.comity.v1.Money\x12\x1d\n\x03\x66\x65\x65\x18\t \x01(\x0b\x32\x10.comity.v1.Money\x12\x18\n\x08\x64\x65\x63ision\x18\n \x01(\x0c\x42\x06\x8a\xb5\x18\x02\x18 \"a\n\x0fReadBookRequest\x12\x1a\n\x08\x66rom_seq\x18\x01 \x01(\x04\x42\x08\x8a\xb5\x18\x04\x08\x01(\x01\x12\x1a\n\x05limit\x18\x02 \x01(\rB\x0b\x8a\xb5\x18\x07\x08\x01(\x01\x30\x90N\x12\x16\n\x05\x62lock\x18\x03 \x01(\rB\x07\x8a\xb5\x18\x03\x30\x90N\"i\n\x10ReadBookResponse\x12)\n\x04rows\x18\x01 \x03(\x0b\x32\x12.comity.v1.BookRowB\x07\x8a\xb5\x18\x03@\x90N\x12\x18\n\x07\x64igests\x18\x02 \x03(\x0c\x42\x07\x8a\xb5\x18\x03@\x90N\x12\x10\n\x08last_seq\x18\x03 \x01(\x04\"C\n\x11ReadMirrorRequest\x12\x12\n\nfrom_index\x18\x01 \x01(\x04\x12\x1a\n\x05limit\x18\x02 \x01(\rB\x0b\x8a\xb5\x18\x07\x08\x01(\x01\x30\x80 \"\xd7\x01\n\x12ReadMirrorResponse\x12\x18\n\x07\x65ntries\x18\x01 \x03(\x0c\x42\x07\x8a\xb5\x18\x03@\x80 \x12=\n\x08openings\x18\x02 \x03(\x0b\x32+.comity.v1.ReadMirrorResponse.OpeningsEntry\x12\x1b\n\ncheckpoint\x18\x03 \x01(\x0c\x42\x07\x8a\xb5\x18\x03\x18\x80@\x1aK\n\rOpeningsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.comity.v1.DecisionOpening:\x02\x38\x01\x32\xea\x03\n\x0bPeerService\x12I\n\nPlaceHolds\x12\x1c.comity.v1.PlaceHoldsRequest\x1a\x1d.comity.v1.PlaceHoldsResponse\x12U\n\x0e\x44\x65liverPledges\x12 .comity.v1.DeliverPledgesRequest\x1a!.comity.v1.DeliverPledgesResponse\x12U\n\x0eOfferAgreement\x12 .comity.v1.OfferAgreementRequest\x1a!.comity.v1.OfferAgreementResponse\x12R\n\rExchangeHeads\x12\x1f.comity.v1.ExchangeHeadsRequest\x1a .comity.v1.ExchangeHeadsResponse\x12\x43\n\x08ReadBook\x12\x1a.comity.v1.ReadBookRequest\x1a\x1b.comity.v1.ReadBookResponse\x12I\n\nReadMirror\x12\x1c.comity.v1.ReadMirrorRequest\x1a\x1d.comity.v1.ReadMirrorResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,6 +50,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLEDGENOTICE'].fields_by_name['account']._serialized_options = b'\212\265\030\n\010\001\030@J\004acc_'
   _globals['_PLEDGENOTICE'].fields_by_name['salt']._loaded_options = None
   _globals['_PLEDGENOTICE'].fields_by_name['salt']._serialized_options = b'\212\265\030\004\010\001 \020'
+  _globals['_PLEDGENOTICE'].fields_by_name['refund_points']._loaded_options = None
+  _globals['_PLEDGENOTICE'].fields_by_name['refund_points']._serialized_options = b'\212\265\030\002(\000'
   _globals['_DELIVERPLEDGESREQUEST'].fields_by_name['heads']._loaded_options = None
   _globals['_DELIVERPLEDGESREQUEST'].fields_by_name['heads']._serialized_options = b'\212\265\030\002\010\001'
   _globals['_DELIVERPLEDGESREQUEST'].fields_by_name['pledges']._loaded_options = None
@@ -96,34 +98,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HOLDRESULT']._serialized_end=416
   _globals['_PLACEHOLDSRESPONSE']._serialized_start=418
   _globals['_PLACEHOLDSRESPONSE']._serialized_end=527
-  _globals['_PLEDGENOTICE']._serialized_start=529
-  _globals['_PLEDGENOTICE']._serialized_end=646
-  _globals['_DELIVERPLEDGESREQUEST']._serialized_start=648
-  _globals['_DELIVERPLEDGESREQUEST']._serialized_end=772
-  _globals['_PLEDGERESULT']._serialized_start=774
-  _globals['_PLEDGERESULT']._serialized_end=825
-  _globals['_DELIVERPLEDGESRESPONSE']._serialized_start=827
-  _globals['_DELIVERPLEDGESRESPONSE']._serialized_end=942
-  _globals['_OFFERAGREEMENTREQUEST']._serialized_start=944
-  _globals['_OFFERAGREEMENTREQUEST']._serialized_end=1064
-  _globals['_OFFERAGREEMENTRESPONSE']._serialized_start=1066
-  _globals['_OFFERAGREEMENTRESPONSE']._serialized_end=1130
-  _globals['_EXCHANGEHEADSREQUEST']._serialized_start=1132
-  _globals['_EXCHANGEHEADSREQUEST']._serialized_end=1202
-  _globals['_EXCHANGEHEADSRESPONSE']._serialized_start=1204
-  _globals['_EXCHANGEHEADSRESPONSE']._serialized_end=1267
-  _globals['_BOOKROW']._serialized_start=1270
-  _globals['_BOOKROW']._serialized_end=1533
-  _globals['_READBOOKREQUEST']._serialized_start=1535
-  _globals['_READBOOKREQUEST']._serialized_end=1632
-  _globals['_READBOOKRESPONSE']._serialized_start=1634
-  _globals['_READBOOKRESPONSE']._serialized_end=1739
-  _globals['_READMIRRORREQUEST']._serialized_start=1741
-  _globals['_READMIRRORREQUEST']._serialized_end=1808
-  _globals['_READMIRRORRESPONSE']._serialized_start=1811
-  _globals['_READMIRRORRESPONSE']._serialized_end=2026
-  _globals['_READMIRRORRESPONSE_OPENINGSENTRY']._serialized_start=1951
-  _globals['_READMIRRORRESPONSE_OPENINGSENTRY']._serialized_end=2026
-  _globals['_PEERSERVICE']._serialized_start=2029
-  _globals['_PEERSERVICE']._serialized_end=2519
+  _globals['_PLEDGENOTICE']._serialized_start=530
+  _globals['_PLEDGENOTICE']._serialized_end=678
+  _globals['_DELIVERPLEDGESREQUEST']._serialized_start=680
+  _globals['_DELIVERPLEDGESREQUEST']._serialized_end=804
+  _globals['_PLEDGERESULT']._serialized_start=806
+  _globals['_PLEDGERESULT']._serialized_end=883
+  _globals['_DELIVERPLEDGESRESPONSE']._serialized_start=885
+  _globals['_DELIVERPLEDGESRESPONSE']._serialized_end=1000
+  _globals['_OFFERAGREEMENTREQUEST']._serialized_start=1002
+  _globals['_OFFERAGREEMENTREQUEST']._serialized_end=1122
+  _globals['_OFFERAGREEMENTRESPONSE']._serialized_start=1124
+  _globals['_OFFERAGREEMENTRESPONSE']._serialized_end=1188
+  _globals['_EXCHANGEHEADSREQUEST']._serialized_start=1190
+  _globals['_EXCHANGEHEADSREQUEST']._serialized_end=1260
+  _globals['_EXCHANGEHEADSRESPONSE']._serialized_start=1262
+  _globals['_EXCHANGEHEADSRESPONSE']._serialized_end=1325
+  _globals['_BOOKROW']._serialized_start=1328
+  _globals['_BOOKROW']._serialized_end=1591
+  _globals['_READBOOKREQUEST']._serialized_start=1593
+  _globals['_READBOOKREQUEST']._serialized_end=1690
+  _globals['_READBOOKRESPONSE']._serialized_start=1692
+  _globals['_READBOOKRESPONSE']._serialized_end=1797
+  _globals['_READMIRRORREQUEST']._serialized_start=1799
+  _globals['_READMIRRORREQUEST']._serialized_end=1866
+  _globals['_READMIRRORRESPONSE']._serialized_start=1869
+  _globals['_READMIRRORRESPONSE']._serialized_end=2084
+  _globals['_READMIRRORRESPONSE_OPENINGSENTRY']._serialized_start=2009
+  _globals['_READMIRRORRESPONSE_OPENINGSENTRY']._serialized_end=2084
+  _globals['_PEERSERVICE']._serialized_start=2087
+  _globals['_PEERSERVICE']._serialized_end=2577
 # @@protoc_insertion_point(module_scope)

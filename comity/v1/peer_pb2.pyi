@@ -125,9 +125,14 @@ class PledgeNotice(_message.Message):
     PLEDGE_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
     SALT_FIELD_NUMBER: _builtins.int
+    REFUND_POINTS_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """Opens the pledge's destination: the member's account at the issuer."""
     salt: _builtins.bytes
+    refund_points: _builtins.int
+    """Above 0: take so many of the accrued points back, over all refunds so far. Asked before the
+    RETURN where the agreement has the partner bear what cannot be taken back.
+    """
     @_builtins.property
     def pledge(self) -> _common_pb2.Statement: ...
     def __init__(
@@ -136,10 +141,11 @@ class PledgeNotice(_message.Message):
         pledge: _common_pb2.Statement | None = ...,
         account: _builtins.str = ...,
         salt: _builtins.bytes = ...,
+        refund_points: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pledge", b"pledge"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "pledge", b"pledge", "salt", b"salt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "pledge", b"pledge", "refund_points", b"refund_points", "salt", b"salt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -174,6 +180,9 @@ class PledgeResult(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FAILURE_FIELD_NUMBER: _builtins.int
+    RECOVERED_POINTS_FIELD_NUMBER: _builtins.int
+    recovered_points: _builtins.int
+    """How many of `refund_points` were taken back or had ended unspent."""
     @_builtins.property
     def failure(self) -> _common_pb2.Failure:
         """Absent when the pledge was taken note of."""
@@ -182,10 +191,11 @@ class PledgeResult(_message.Message):
         self,
         *,
         failure: _common_pb2.Failure | None = ...,
+        recovered_points: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "recovered_points", b"recovered_points"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
+from google.protobuf.message import DecodeError
+
 from comity.errors import BadStatement
 from comity.ledger import entries
 from comity.ledger.replay import Replay
@@ -212,11 +214,11 @@ def _check_notices(compare: Comparison, replay: Replay, own: Own, mirror: Mirror
     if not compare.has("notices"):
         return
     first = ("partner", "redemption_id", "state", "account", "points", "accrued_index", "lot")
-    columns = (*first, "reversed_points", "decision", "cites", "seq")
+    columns = (*first, "reversed_points", "reversed_seq", "decision", "cites", "seq")
     rows = compare.rows("notices", columns)
     compare.keep("notices", f"{len(rows)} notices are what both logs say.")
     left = dict(own.accruals)
-    for partner, name, state, account, points, index, lot, back, decision, cites, seq in rows:
+    for partner, name, state, account, points, index, lot, *back, decision, cites, seq in rows:
         entry = left.pop(index, None)
         wrong = _unlike_accrual(entry, name, account, points, lot, bytes(decision), seq)
         if (state == "ACCRUED") is (entry is None) or wrong:
@@ -227,9 +229,8 @@ def _check_notices(compare: Comparison, replay: Replay, own: Own, mirror: Mirror
         }
         if mirror.sound and decision and (bytes(cites), seq) not in decided:
             compare.wrong("notices", f"{partner} {name} has another decision than clearing's log.")
-        reversed_ = _counted(mirror, partner, name)
-        if mirror.sound and back not in reversed_:
-            compare.wrong("notices", f"{partner} {name} says {back} points are reversed.")
+        if mirror.sound and tuple(back) not in _counted(mirror, partner, name):
+            compare.wrong("notices", f"{partner} {name} says {back[0]} points are reversed.")
     for index in left:
         compare.wrong("notices", f"entry {index} accrued on a pledge that is missing.")
 
@@ -251,12 +252,17 @@ def _unlike_accrual(
     )
 
 
-def _counted(mirror: Mirror, other: str, name: str) -> set[int]:
-    """The points reversed so far: with and without what is heard and not yet carried out."""
+def _counted(mirror: Mirror, other: str, name: str) -> set[tuple[int, int]]:
+    """The points reversed so far, and our number for the last time: with and without what is
+    heard and not yet carried out."""
     reversals = mirror.of(other, name, REVERSED)
+    done = [one for one in reversals if one.index < mirror.applied]
     return {
-        sum(one.points for one in reversals if one.index < limit)
-        for limit in (mirror.applied, max((one.index for one in reversals), default=0) + 1)
+        (
+            sum(one.points for one in some),
+            max((one.body.issuer_seq for one in some), default=0),
+        )
+        for some in (done, reversals)
     }
 
 
@@ -266,6 +272,7 @@ def _check_pledges(compare: Comparison, own: Own, mirror: Mirror) -> None:
         return
     first = ("redemption_id", "issuer", "points", "agreement_id", "agreement_version", "index")
     rows = compare.rows("pledges", (*first, "account", "salt", "state"))
+    _check_refunds(compare, own, mirror)
     compare.keep("pledges", f"{len(rows)} pledges are what both logs say.")
     left = dict(own.pledges)
     for name, issuer, points, agreement, version, index, account, salt, state in rows:
@@ -288,6 +295,34 @@ def _check_pledges(compare: Comparison, own: Own, mirror: Mirror) -> None:
             compare.wrong("pledges", f"{name} is {state} and clearing's log says otherwise.")
     for name in left:
         compare.wrong("pledges", f"{name} is missing, and the log has it.")
+
+
+def _check_refunds(compare: Comparison, own: Own, mirror: Mirror) -> None:
+    """What refunds asked of our pledges, and the decision which their RETURN entries name."""
+    returned: dict[str, int] = defaultdict(int)
+    for one in own.returns:
+        name = one.body.redemption_id
+        returned[name] = max(returned[name], one.body.cumulative_points)
+    sums = ("asked_points", "answered_points", "recovered_points", "points")
+    money = ("refunded_minor", "amount_minor", "decision")
+    for name, issuer, asked, answered, recovered, points, refunded, paid, decision in compare.rows(
+        "pledges", ("redemption_id", "issuer", *sums, *money)
+    ):
+        if recovered != returned[name]:
+            compare.wrong("pledges", f"{name} gives back {recovered} points, its RETURNs others.")
+        if not recovered <= answered <= asked <= points or refunded > paid:
+            compare.wrong("pledges", f"{name} gives back more than was asked for.")
+        committed = {(one.index, one.leaf) for one in mirror.of(issuer, name, COMMITTED)}
+        if mirror.sound and decision and committed and _cited(bytes(decision)) not in committed:
+            compare.wrong("pledges", f"{name} has another decision than clearing's log.")
+
+
+def _cited(data: bytes) -> tuple[int, bytes] | None:
+    try:
+        cited = common_pb2.Citation.FromString(data)
+    except DecodeError:
+        return None
+    return cited.index, cited.leaf_hash
 
 
 def _opens(sealed: bytes, account: str, salt: bytes) -> bool:

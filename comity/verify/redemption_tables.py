@@ -175,7 +175,7 @@ def _reversed(row: _Row, mirror: Mirror) -> set[int]:
     """The points reversed: with and without what is mirrored and not yet carried out."""
     if row.state == "REVERSED":
         return {row.points}
-    if row.state != "DELIVERED":
+    if row.state not in ("DELIVERED", "RESERVED"):
         return {0}
     back = mirror.of(row.issuer, row.redemption_id, REVERSED)
     done = sum(one.points for one in back if one.index < mirror.applied)

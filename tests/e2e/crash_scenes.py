@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import json_format
 
@@ -52,6 +53,8 @@ from tests.e2e.crash_stage import (
 DELIVERED = RedemptionState.REDEMPTION_STATE_DELIVERED
 FAILED = RedemptionState.REDEMPTION_STATE_FAILED
 REVERSED = RedemptionState.REDEMPTION_STATE_REVERSED
+PARTLY_REVERSED = RedemptionState.REDEMPTION_STATE_PARTLY_REVERSED
+PARTNER_SALE = 400
 
 
 # --- scenes: a member and the programme -----------------------------------------------------
@@ -327,14 +330,14 @@ async def exchange(stage: Stage) -> None:
 
 async def partner(stage: Stage) -> None:
     """The member buys at the acceptor and earns at the issuer."""
-    before = await stage.available(ISSUER)
+    before, sale = await stage.available(ISSUER), stage.id("partner")
     await retried(
         partial(
             stage.acceptor.record_partner_purchase,
-            purchase_id=stage.id("partner"),
+            purchase_id=sale,
             issuer=ISSUER,
             account=stage.account(ISSUER),
-            amount=Money(currency=CURRENCY, minor=400),
+            amount=Money(currency=CURRENCY, minor=PARTNER_SALE),
         )
     )
 
@@ -342,6 +345,34 @@ async def partner(stage: Stage) -> None:
         return await stage.available(ISSUER) > before
 
     await until(accrued, what="the issuer to accrue", patience_s=PATIENCE_S)
+    stage.partner_sales.append(sale)
+
+
+async def _refunded(refund: Callable[[], Awaitable[Any]], state: int) -> bool:
+    return bool((await retried(refund)).state == state)
+
+
+async def partner_refund(stage: Stage) -> None:
+    """A sale to the issuer's member is refunded at the acceptor: first in part, then whole."""
+    if not stage.partner_sales:
+        await partner(stage)
+    sale, name = stage.partner_sales.pop(), stage.id("partner-refund")
+    points, position = await stage.available(ISSUER), await stage.position(ISSUER)
+    for part, state in ((100, PARTLY_REVERSED), (PARTNER_SALE, REVERSED)):
+        refund = partial(
+            stage.acceptor.refund_partner_purchase,
+            id=f"{name}-{part}",
+            purchase_id=sale,
+            cumulative=Money(currency=CURRENCY, minor=part),
+        )
+
+        await until(partial(_refunded, refund, state), what="a refund", patience_s=PATIENCE_S)
+
+    async def gone() -> bool:
+        return await stage.available(ISSUER) == points - PARTNER_SALE
+
+    await until(gone, what="the points to be taken back", patience_s=PATIENCE_S)
+    assert await stage.position(ISSUER) == position - PARTNER_SALE // 10
 
 
 # --- scenes: agreements and the operator ----------------------------------------------------

@@ -108,6 +108,7 @@ def terms(agreement_id: str, *, issuer: str, acceptor: str) -> AgreementTerms:
         valid_from_us=now - MINUTE,
         valid_until_us=now + 365 * DAY,
         kinds=[REDEMPTION_KIND_REWARD, REDEMPTION_KIND_EXCHANGE, REDEMPTION_KIND_ACCRUAL],
+        partner_bears_unrecoverable=True,
         salt=secrets.token_bytes(16),
     )
 
@@ -127,6 +128,7 @@ class Stage:
     count: int = 0
     versions: dict[str, int] = field(default_factory=dict)
     vouchers: list[str] = field(default_factory=list)
+    partner_sales: list[str] = field(default_factory=list)
     killed: set[tuple[str, Step, Moment]] = field(default_factory=set)
 
     # --- dying ------------------------------------------------------------------------

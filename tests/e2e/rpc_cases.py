@@ -251,6 +251,27 @@ CASES: Final = (
         "amount.currency",
     ),
     Case(
+        f"{SHOP}/RefundPartnerPurchase",
+        "no such sale",
+        put(purchase_id="nothing"),
+        "NOT_FOUND",
+        "purchase_id",
+    ),
+    Case(
+        f"{SHOP}/RefundPartnerPurchase",
+        "more than was paid",
+        put(cumulative=euro(10**9)),
+        "NOT_REVERSIBLE",
+        "cumulative.minor",
+    ),
+    Case(
+        f"{SHOP}/RefundPartnerPurchase",
+        "another currency",
+        put(cumulative__currency="USD"),
+        "MALFORMED",
+        "cumulative.currency",
+    ),
+    Case(
         f"{SHOP}/CheckVoucher",
         "typing error",
         put(code="AAAA-AAAA-AAAA-AAAA-A"),
@@ -412,6 +433,13 @@ CASES: Final = (
         f"{P}/DeliverPledges", "another account", put(pledges__0__account=NOBODY), "BAD_STATEMENT"
     ),
     Case(f"{P}/DeliverPledges", "another salt", put(pledges__0__salt=bytes(16)), "BAD_STATEMENT"),
+    Case(
+        f"{P}/DeliverPledges",
+        "takes back more than was pledged",
+        put(pledges__0__refund_points=10**9),
+        "NOT_REVERSIBLE",
+        "refund_points",
+    ),
     Case(
         f"{P}/OfferAgreement",
         "of another kind",

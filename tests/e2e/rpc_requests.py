@@ -316,6 +316,17 @@ _ACCEPTING = rows(
         ),
     ),
     (
+        "RefundPartnerPurchase",
+        "till",
+        fixed(
+            lambda cast: merchant_pb2.RefundPartnerPurchaseRequest(
+                id="partner-refund",
+                purchase_id=cast.stage.partner_sales[0],
+                cumulative=euro(100),
+            )
+        ),
+    ),
+    (
         "CheckVoucher",
         "till",
         fixed(lambda cast: merchant_pb2.CheckVoucherRequest(code=cast.used)),

@@ -63,6 +63,8 @@ MATRIX: Final[tuple[tuple[str, Step, Scene], ...]] = (
     (ACCEPTOR, Step.EXCHANGE, scenes.exchange),
     (ACCEPTOR, Step.PLEDGE, scenes.partner),
     (ISSUER, Step.ACCRUE, scenes.partner),
+    (ACCEPTOR, Step.RETURN, scenes.partner_refund),
+    (ISSUER, Step.ACCRUE, scenes.partner_refund),
     # The two roles of an agreement.
     (ACCEPTOR, Step.PROPOSE, scenes.agree),
     (ISSUER, Step.OFFER, scenes.agree),
@@ -106,7 +108,7 @@ async def _play(folder: Path) -> None:
     async with stage_at(folder / "network") as stage:
         for name, step, scene in MATRIX:
             began = time.monotonic()
-            await _prepare(stage, name, step)
+            await _prepare(stage, name, step, scene)
             await stage.die_around(name, step, scene)
             print(f"{name} around {step.value}: {time.monotonic() - began:.1f} s", flush=True)
         await scenes.settle(stage)
@@ -123,7 +125,7 @@ async def _play(folder: Path) -> None:
         assert report.passed, [row for row in report.checks if not row.passed]
 
 
-async def _prepare(stage: Stage, name: str, step: Step) -> None:
+async def _prepare(stage: Stage, name: str, step: Step, scene: Scene) -> None:
     """What must lie ready before the process is started in order to die."""
     if step is Step.PROGRAMME:
         version = stage.versions[name] = stage.versions.get(name, 1) + 1
@@ -131,5 +133,7 @@ async def _prepare(stage: Stage, name: str, step: Step) -> None:
         (stage.network.home(name) / "programme.yaml").write_text(text, "utf-8")
     if step is Step.EXPIRE:
         await scenes.ripening(stage)
+    if scene is scenes.partner_refund and not stage.partner_sales:
+        await scenes.partner(stage)
     if step is Step.VOUCHER and not stage.vouchers:
         await scenes.reward(stage)

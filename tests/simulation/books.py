@@ -18,6 +18,7 @@ from comity.ledger import schema
 from comity.ledger.replay import Replay
 from comity.points import Rounding, divide
 from comity.v1 import common_pb2, entry_pb2, member_pb2, merchant_pb2
+from node.tables import postings
 from tests.simulation.hosts import Host
 from tests.simulation.people import Member, Wanted, insist
 
@@ -41,6 +42,7 @@ class Books:
         self._answers: list[tuple[Callable[[], Awaitable[Any]], Any]] = []
         self._wanted: dict[str, tuple[Wanted, Member]] = {}
         self._decided: dict[str, member_pb2.Redemption] = {}
+        self._refunded: dict[tuple[str, str, str], tuple[int, int]] = {}
 
     # --- writing down -----------------------------------------------------------------
 
@@ -56,6 +58,18 @@ class Books:
     def answered(self, ask: Callable[[], Awaitable[Any]], answer: object) -> None:
         """`ask` was answered finally; it has to be for ever."""
         self._answers.append((ask, answer))
+
+    def partner_refunded(
+        self, member: Member, answer: merchant_pb2.RefundPartnerPurchaseResponse
+    ) -> None:
+        """A partner was told how many points of a sale are reversed, and how many are lost."""
+        at = (member.brand, member.account, answer.redemption_id)
+        told = (answer.reversed_points, answer.unrecovered_points)
+        before = self._refunded.get(at, (0, 0))
+        assert all(now >= was for now, was in zip(told, before, strict=True)), (
+            "I9: less than before"
+        )
+        self._refunded[at] = told
 
     def wanted(self, wanted: Wanted, member: Member) -> None:
         """A member asked for a redemption."""
@@ -75,6 +89,10 @@ class Books:
         expected = Counter(self.points)
         for wanted, member in self._wanted.values():
             await self._redemption(world, wanted, member, expected)
+        for (brand, account, redemption_id), (points, _) in self._refunded.items():
+            taken = _clawed_back(world.brands[brand], account, redemption_id)
+            assert 0 <= taken <= points, f"{taken} of {points} reversed points were taken back"
+            expected[brand, account] -= taken
         for name, host in world.brands.items():
             replay = world.watch.replay(host)
             assert isinstance(replay, Replay)
@@ -118,6 +136,19 @@ class Books:
             back = divide(quote.acceptor_points * taken, quote.points, Rounding.HALF_UP)
             account = wanted.request.destination_account
             expected[quote.acceptor, account] += quote.acceptor_points - back
+
+
+def _clawed_back(host: Host, account: str, redemption_id: str) -> int:
+    """Points taken from an account for the refunds of one partner sale."""
+    table = postings
+    query = select(table.c.pending, table.c.available, table.c.held, table.c.debt).where(
+        table.c.ledger == host.ledger,
+        table.c.account == account,
+        table.c.entry == "clawback",
+        table.c.reference == redemption_id,
+    )
+    with host.engine.connect() as connection:
+        return -sum(sum(parts) for parts in connection.execute(query))
 
 
 def _expired(host: Host) -> Counter[str]:

@@ -20,7 +20,7 @@ _UNDER_WAY: Final = (
     ("holds", "state = 'HELD'"),
     ("redemptions", "state = 'RESERVED'"),
     ("returns", "state = 'CLAIMED'"),
-    ("pledges", "state = 'PLEDGED' OR noticed = 0"),
+    ("pledges", "state = 'PLEDGED' OR noticed = 0 OR asked_points > answered_points"),
     ("settlements", "state <> 'ANSWERED'"),
     ("agreements", "state IN ('PROPOSED', 'ACCEPTED')"),
 )

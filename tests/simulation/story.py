@@ -83,6 +83,7 @@ class Story:
         self.books = Books()
         self.members: list[Member] = []
         self.delivered: list[tuple[Member, Wanted]] = []
+        self.partner_sales: list[tuple[Member, str, str, int]] = []
         self.counts: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         self.agreeing: set[frozenset[str]] = set()
@@ -327,7 +328,17 @@ async def partner_purchase(story: Story) -> None:
         await asyncio.sleep(1)
     if answer.state == member_pb2.REDEMPTION_STATE_DELIVERED:
         story.books.earned(member.brand, member.account, answer.points)
+        story.partner_sales.append((member, partner, name, minor))
     story.books.answered(ask, answer)
+
+
+async def partner_refund(story: Story) -> None:
+    if not story.partner_sales:
+        return
+    member, partner, sale, minor = story.draw.choice(story.partner_sales)
+    part = story.draw.choice((minor, story.draw.randrange(1, minor + 1)))
+    answer = await story.world.partner_refund(partner, sale, part)
+    story.books.partner_refunded(member, answer)
 
 
 async def close_window(story: Story) -> None:
@@ -406,6 +417,7 @@ DEEDS: Final[Sequence[Deed]] = (
     *(exchange,) * 4,
     *(reverse,) * 5,
     *(partner_purchase,) * 3,
+    *(partner_refund,) * 3,
     *(refund,) * 3,
     *(adjust,) * 2,
     close_window,

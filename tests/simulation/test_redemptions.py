@@ -38,6 +38,29 @@ def test_a_debt_is_paid_once_when_a_release_gives_back_several_lots() -> None:
     play(story)
 
 
+@pytest.mark.parametrize("bears", [False, True], ids=["issuer", "partner"])
+@pytest.mark.parametrize("dies", ["fuel", "grocery", "clearing"])
+def test_refunds_of_a_partner_sale_survive_whoever_dies_on_the_way(dies: str, bears: bool) -> None:
+    async def story(world: World) -> None:
+        alice = await world.enrol("grocery", "alice")
+        sold = await world.partner_purchase(alice, "fuel", 300, "sale")
+        await world.quiet()
+        had = (await alice.balance()).available
+        for minor in (100, 300):
+            refunding = asyncio.create_task(world.partner_refund("fuel", "sale", minor))
+            await asyncio.sleep(0.005)
+            world.restart(dies)
+            answer = await refunding
+            assert answer.unrecovered_points == 0
+            assert await world.partner_refund("fuel", "sale", minor) == answer
+            assert answer.reversed_points == sold.points * minor // 300
+        await world.quiet()
+        assert (await alice.balance()).available == had - sold.points
+        await world.finish()
+
+    play(story, terms_changes={"partner_bears_unrecoverable": bears})
+
+
 def test_a_partner_sale_is_answered_alike_after_its_agreement_has_ended() -> None:
     async def story(world: World) -> None:
         alice = await world.enrol("grocery", "alice")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +12,17 @@ import pytest_asyncio
 from sqlalchemy import Engine
 
 from comity.clock import MINUTE
-from comity.errors import AlreadyUsed, NotReversible
+from comity.errors import AlreadyUsed, NotHeard, NotReversible, Unavailable
 from comity.ledger.engine import open_engine
-from comity.v1 import entry_pb2, member_pb2, merchant_pb2
+from comity.v1 import entry_pb2, member_pb2, merchant_pb2, peer_pb2
 from comity.verify.database import database
 from node.commands import AdjustPoints, UseVoucher
+from node.driver import Job
+from node.redemptions import Deliver, Exchange
 from tests.redemption_world import GUEST, TILL, Node, NodeWorld, Shopper
 
 DELIVERED = member_pb2.REDEMPTION_STATE_DELIVERED
+PENDING = member_pb2.REDEMPTION_STATE_PENDING
 CLAWBACK_POLICIES = ("debt", "within_balance")
 
 
@@ -159,6 +163,54 @@ async def test_points_that_were_spent_are_owed_or_lost_as_the_programme_says(
     }.get(entry_pb2.ACCOUNT_CLASS_DEBT, 0)
     assert abs(owed) == (150 if clawback == "debt" else 0)
     assert late.ended == ([] if clawback == "debt" else ["LOST"])
+    late.verified()
+
+
+@pytest.mark.parametrize("points", [0, 200], ids=["voucher", "exchange"])
+async def test_what_was_reversed_before_its_delivery_is_not_delivered(
+    world: NodeWorld, points: int
+) -> None:
+    late = await Late.at(world)
+    line = late.fuel.lines["clearing"]
+    line.lose_answers_of.add("Claim")
+    destination = await late.fuel.enrol("alice-at-fuel")
+    if points:
+        quoted = await late.fuel.net.desk.get_quote(
+            GUEST, member_pb2.GetQuoteRequest(issuer="grocery", acceptor_points=points)
+        )
+        redeem = late.alice.redeem(
+            late.alice.request(quoted, reward_id="", destination=destination)
+        )
+    else:
+        redeem = late.alice.buy()
+    redemption = await redeem
+    assert redemption.state == PENDING
+    driver = late.fuel.net.desk._driver
+    job = Job.of(late.row())
+    (committed,) = await driver._resolve(job)
+    request = peer_pb2.HoldRequest(quote=job.quote_bytes, mandate=job.signed)
+    hold = await late.fuel.net.peers.holds("grocery").submit(request)
+    line.cut = Unavailable("Only the feed is heard.")
+    await asyncio.sleep(0)
+    world.clock.now_us += 70 * MINUTE
+    await world.clearing_world.clearing.sweep.round()
+    line.cut = None
+    line.deaf_to.update(("Claim", "Resolve"))
+    await world.until(lambda: late.row()["reversed_points"] == late.row()["points"])
+    assert late.row()["state"] == "RESERVED"
+
+    deliver = Exchange if points else Deliver
+    decided = driver._read_decision(job, committed)
+    with pytest.raises(NotHeard, match="reversed"):
+        await late.fuel.do(deliver(decided=decided, proof=committed, hold=hold))
+    assert late.fuel.balance(destination) == (0, 0)
+    assert late.fuel.rows("vouchers") == []
+
+    line.deaf_to.clear()
+    line.lose_answers_of.clear()
+    await world.until(lambda: late.row()["state"] == "REVERSED")
+    assert late.stock() == (0, 0)
+    assert "delivery" not in late.fuel.kinds()
     late.verified()
 
 

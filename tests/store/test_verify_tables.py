@@ -37,8 +37,8 @@ BRAND: dict[str, set[str]] = {
         "stock",
     },
     "returns": set(),
-    "pledges": {"purchase_id", "noticed"},
-    "notices": {"pledge"},
+    "pledges": {"purchase_id", "noticed", "currency", "amount_minor"},
+    "notices": {"pledge", "asked_points", "recovered_points"},
     "agreements": {"state", "propose", "issuer", "acceptor"},
     "roster": set(),
     "mirror": set(),
@@ -81,7 +81,8 @@ def answered(one: Node) -> bool:
 
 
 async def lived() -> NodeWorld:
-    """Redemptions, one returned in part, an exchange, a partner's sale, a settled window."""
+    """Redemptions, one returned in part, an exchange, a partner's sale of which a part is refunded,
+    a settled window."""
     world, grocery, fuel, alice, account = await pair(fee_basis_points=150)
     try:
         first = await alice.buy()
@@ -109,7 +110,15 @@ async def lived() -> NodeWorld:
                 amount=common_pb2.Money(currency="EUR", minor=250),
             ),
         )
-        await world.until(lambda: grocery.balance(account) == (880, 0))
+        await fuel.net.desk.refund_partner_purchase(
+            TILL,
+            merchant_pb2.RefundPartnerPurchaseRequest(
+                id="refund-1",
+                purchase_id="sale-1",
+                cumulative=common_pb2.Money(currency="EUR", minor=90),
+            ),
+        )
+        await world.until(lambda: grocery.balance(account) == (790, 0))
         await world.settled()
         for one in (grocery, fuel):
             await one.net.peers.pulse()
