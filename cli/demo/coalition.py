@@ -37,6 +37,8 @@ from comity.v1.member_pb2 import REWARD_KIND_VOUCHER, Reward
 
 NETWORK: Final = "journey.example"
 CURRENCY: Final = "USD"
+UNIT: Final = "points"
+"""What each brand calls the unit that the others take."""
 FEE_BASIS_POINTS: Final = 60
 CAP_MINOR: Final = 500_000
 PROBATION: Final = "fresh"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cli.demo.coalition import COALITION
+from cli.demo.coalition import COALITION, UNIT
 from cli.demo.patience import PATIENCE_S, PAUSE_S, patiently
 from cli.demo.plan import Wish
 from comity.client.connection import Server
@@ -73,7 +73,9 @@ class Household:
             name = holding.brand.participant
             if name == elsewhere_than or not holding.balances:
                 continue
-            available = holding.balances[0].available
+            available = sum(
+                one.available for one in holding.balances if one.unit == f"{name}/{UNIT}"
+            )
             worth = int(available * COALITION[name].worth)
             if available and worth > best_worth:
                 best, best_worth = Purse(brand=holding.brand, available=available), worth

@@ -73,12 +73,14 @@ class Network:
         name: str = "network.example",
         database: Literal["sqlite"] | DatabaseUrl = "sqlite",
         clock: Clock = system_clock,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.name = name
         self.brands = {brand.id: brand for brand in brands}
         self._database = database
         self._clock = clock
+        self._environment = dict(environment or {})
         self._processes: dict[str, ServerProcess] = {}
         self._open = AsyncExitStack()
         self._operator: OperatorClient | None = None
@@ -113,7 +115,7 @@ class Network:
 
     async def start(self, name: str, environment: Mapping[str, str] | None = None) -> None:
         """Start an organisation's process again and wait until it serves."""
-        self._processes[name].start(environment)
+        self._processes[name].start({**self._environment, **(environment or {})})
         await self._processes[name].until_serving()
 
     async def kill(self, name: str) -> None:

@@ -38,25 +38,25 @@ def show(result: Result, console: Console) -> None:
     """Print the whole page."""
     for part in (
         _brands(result),
-        _flows(result),
-        _redemptions(result),
-        _window(result),
+        flows(result),
+        redemptions(result),
+        window(result),
         _receipt(result),
-        _checks(result, wide=console.width >= TWO_COLUMNS_FROM),
-        _verdict(result),
+        checks(result, wide=console.width >= TWO_COLUMNS_FROM),
+        verdict(result),
     ):
         console.print(Padding(part, (1, 0, 0, 1)))
 
 
 def _brands(result: Result) -> Table:
-    drawn = _table("Brands, and what became of their points")
+    drawn = table("Brands, and what became of their points")
     for name in ("members", "baskets", "issued", "spendable", "pending", "spent", "log entries"):
         drawn.add_column(name, justify="right", no_wrap=name != "log entries")
     tally = result.tally
     for brand, totals in result.totals.items():
         partner = tally.partner_baskets if brand == PARTNER else 0
         drawn.add_row(
-            _named(brand),
+            named(brand),
             _count(tally.members[brand]),
             _count(tally.baskets[brand] + partner),
             _count(-totals.get("issued", 0)),
@@ -71,13 +71,14 @@ def _brands(result: Result) -> Table:
     return drawn
 
 
-def _flows(result: Result) -> Group:
-    drawn = _table("Points spent at another brand, and what their issuer pays")
+def flows(result: Result) -> Group:
+    """What went between each two brands."""
+    drawn = table("Points spent at another brand, and what their issuer pays")
     for brand in COALITION:
         drawn.add_column(f"at {brand}", justify="right", no_wrap=True)
     for issuer in COALITION:
         drawn.add_row(
-            _named(issuer),
+            named(issuer),
             *(_flow(result.flows.get((issuer, acceptor))) for acceptor in COALITION),
         )
     accrued = result.accrued
@@ -85,11 +86,11 @@ def _flows(result: Result) -> Group:
         return Group(drawn)
     sentence = Text.assemble(
         f"{_count(accrued.redemptions)} baskets at ",
-        _named(PARTNER),
+        named(PARTNER),
         f" earned {_count(accrued.points)} points of ",
-        _named(PARTNER_ISSUER),
+        named(PARTNER_ISSUER),
         ", and it pays ",
-        (_dollars(accrued.minor), "cyan"),
+        (dollars(accrued.minor), "cyan"),
         " for them.",
     )
     return Group(drawn, sentence)
@@ -98,12 +99,13 @@ def _flows(result: Result) -> Group:
 def _flow(flow: Flow | None) -> Text:
     if flow is None:
         return Text("·", style="dim")
-    return Text.assemble(f"{_count(flow.points)}\n", (_dollars(flow.minor), "cyan"))
+    return Text.assemble(f"{_count(flow.points)}\n", (dollars(flow.minor), "cyan"))
 
 
-def _redemptions(result: Result) -> Table:
+def redemptions(result: Result) -> Table:
+    """What became of every wish."""
     tally = result.tally
-    drawn = _list("Redemptions")
+    drawn = listing("Redemptions")
     drawn.add_column(justify="right")
     drawn.add_column()
     rows: list[tuple[int, str]] = [
@@ -130,8 +132,9 @@ def _rejected(result: Result) -> Iterator[tuple[str, int]]:
         yield "worth nothing" if code == "MALFORMED" else _reason(code), count
 
 
-def _window(result: Result) -> Group:
-    drawn = _list(f"Window {result.window}: {_count(result.decisions)} decisions, settled")
+def window(result: Result) -> Group:
+    """Positions, payments and who acknowledged them."""
+    drawn = listing(f"Window {result.window}: {_count(result.decisions)} decisions, settled")
     drawn.add_column()
     drawn.add_column(justify="right")
     drawn.add_column()
@@ -139,11 +142,11 @@ def _window(result: Result) -> Group:
     for name, minor in result.net_positions.items():
         length = max(1, abs(minor) * BAR // largest) if minor else 0
         bar = Text("█" * length, style="green" if minor > 0 else "red")
-        drawn.add_row(_named(name), _dollars(minor), bar)
+        drawn.add_row(named(name), dollars(minor), bar)
     total = sum(result.net_positions.values())
-    drawn.add_row(Text("sum", style="dim"), Text(_dollars(total), style="dim"), "")
+    drawn.add_row(Text("sum", style="dim"), Text(dollars(total), style="dim"), "")
     paid = [
-        Text.assemble(_named(payer), " pays ", _named(payee), " ", (_dollars(minor), "cyan"))
+        Text.assemble(named(payer), " pays ", named(payee), " ", (dollars(minor), "cyan"))
         for payer, payee, minor in result.payments
     ]
     who = Text(f"Acknowledged by {', '.join(result.acknowledged) or 'nobody'}.", style="dim")
@@ -159,9 +162,9 @@ def _receipt(result: Result) -> RenderableType:
     bought = facts["reward_id"] or f"{_count(facts['acceptor_points'])} points"
     words = Text.assemble(
         f"{_count(facts['points'])} points of ",
-        _named(issuer),
+        named(issuer),
         f" bought {bought} at ",
-        _named(acceptor),
+        named(acceptor),
         f" ({str(facts['state']).replace('_', ' ')}).\n",
         (f"{' '.join(facts['statements'])}\n", "dim"),
         (str(facts["folder"]), "dim"),
@@ -169,8 +172,9 @@ def _receipt(result: Result) -> RenderableType:
     return Panel(words, title="A member's receipt, which verifies offline", title_align="left")
 
 
-def _checks(result: Result, *, wide: bool) -> Table:
-    drawn = _list("Verified by another process, as a stranger and as an admitted auditor")
+def checks(result: Result, *, wide: bool) -> Table:
+    """Every check in one column or two."""
+    drawn = listing("Verified by another process, as a stranger and as an admitted auditor")
     rows = [_check(check) for check in result.checks]
     if not wide:
         _columns(drawn, 1)
@@ -198,7 +202,8 @@ def _check(check: Check) -> tuple[RenderableType, RenderableType, RenderableType
     return Text("✗", style="bold red"), check.name, Text(check.detail, style="red")
 
 
-def _verdict(result: Result) -> Text:
+def verdict(result: Result) -> Text:
+    """The last line."""
     failed: Sequence[Check] = [check for check in result.checks if not check.passed]
     if failed or not result.checks:
         return Text(f"{len(failed)} of {len(result.checks)} checks FAILED.", style="bold red")
@@ -211,21 +216,24 @@ def _verdict(result: Result) -> Text:
     )
 
 
-def _table(title: str) -> Table:
+def table(title: str) -> Table:
+    """A table with a heading and a first column of names."""
     drawn = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     drawn.pad_edge = False
     drawn.add_column("", no_wrap=True)
     return drawn
 
 
-def _list(title: str) -> Table:
+def listing(title: str) -> Table:
+    """A table without a heading."""
     drawn = Table(title=title, title_justify="left", title_style="bold", box=None)
     drawn.show_header = False
     drawn.pad_edge = False
     return drawn
 
 
-def _named(participant: str) -> str:
+def named(participant: str) -> str:
+    """What a participant is called."""
     member = COALITION.get(participant)
     return participant if member is None else member.name
 
@@ -238,6 +246,7 @@ def _count(value: int) -> str:
     return output.number(value)
 
 
-def _dollars(minor: int) -> str:
+def dollars(minor: int) -> str:
+    """An amount of the coalition's currency."""
     text = output.money(Money(CURRENCY, abs(minor))).removesuffix(f" {CURRENCY}")
     return f"-${text}" if minor < 0 else f"${text}"

@@ -75,7 +75,7 @@ class Story:
 
     async def prepare(self, screen: Screen) -> None:
         """Tills, catalogues, agreements."""
-        terms = agreements(system_clock())
+        terms = self.terms()
         with screen.stage("Brands open tills and fill their catalogues", len(COALITION)) as stage:
             for brand in COALITION:
                 self._tills[brand] = await self.network.till(brand)
@@ -94,6 +94,10 @@ class Story:
                 stage.advance()
 
             await at_most(AGREEING_AT_ONCE, [partial(agree, one) for one in terms])
+
+    def terms(self) -> Sequence[AgreementTerms]:
+        """What the brands agree pairwise."""
+        return agreements(system_clock())
 
     async def _agree(self, issuer: str, acceptor: str, terms: AgreementTerms) -> None:
         """The issuer proposes, the acceptor accepts once it has been shown the proposal."""
@@ -193,11 +197,15 @@ class Story:
             if not code:
                 self.tally.baskets[brand] += 1
                 self.tally.points_issued[brand] += result.points
+                self._recorded(brand, sent)
             elif issubclass(BY_CODE.get(code, Refused), Unavailable):
                 again.append(sent)
             else:
                 self.tally.rejected[code] += 1
         return again
+
+    def _recorded(self, brand: str, purchase: merchant_pb2.Purchase) -> None:
+        """The brand has recorded a purchase; whoever keeps a diary writes it down."""
 
     def _purchase(self, one: Purchase) -> merchant_pb2.Purchase:
         return merchant_pb2.Purchase(
@@ -386,6 +394,6 @@ HELD: Final = class_name(ACCOUNT_CLASS_HELD)
 
 
 def buyers(day: Day) -> set[int]:
-    """The households which buy anything on that day."""
+    """The households which buy anything on that day, or want something."""
     own = {one.household for found in day.purchases.values() for one in found}
-    return own | {one.household for one in day.partner_purchases}
+    return own | {one.household for one in day.partner_purchases} | set(day.wishes)

@@ -1,0 +1,1 @@
+"""The story of a year: four programmes of different archetypes as the brands of one network."""
