@@ -15,6 +15,7 @@ from comity.errors import Conflict, LimitExceeded, Malformed
 from comity.ledger.command import Batch
 from comity.ledger.entries import canonical
 from comity.ledger.rows import Rows
+from comity.points import add
 from comity.v1 import entry_pb2, merchant_pb2
 from comity.v1 import programme_pb2 as pb
 from node.accounts import (
@@ -294,7 +295,7 @@ def _note(rows: Rows, account: str, event: Event) -> None:
     if event.type == PURCHASE:
         first = before.first_purchase_at_us
         row["purchases"] += 1
-        row["spend_minor"] += event.amount_minor
+        row["spend_minor"] = add(before.spend_minor, event.amount_minor)
         row["first_purchase_at_us"] = min(first, event.at_us) if first else event.at_us
         row["last_purchase_at_us"] = max(before.last_purchase_at_us, event.at_us)
     rows.put(activity, row)

@@ -17,6 +17,7 @@ from comity.errors import (
     LimitExceeded,
     Malformed,
     NotFound,
+    Overflow,
     Refused,
 )
 from comity.ledger.command import Answer
@@ -53,6 +54,42 @@ def test_a_repeated_event_is_answered_and_earns_nothing_more(club: Club) -> None
     assert club.has(alice) == {"points": 10, "growth": 2}
     with pytest.raises(Conflict):
         club.happen(club.enrol("bob"), "sign_in", event_id="visit-1")
+
+
+def test_sums_beyond_what_a_ledger_holds_are_refused(club: Club) -> None:
+    alice = club.enrol()
+    club.buy(alice, 2**62)
+    with pytest.raises(Overflow):
+        club.buy(alice, 2**62)
+    assert club.rows("quarantine") == []
+    club.check()
+
+
+def test_events_before_joining_and_of_all_ages_expire_by_anniversary(tmp_path: Path) -> None:
+    programme = content(backdate_days=400)
+    programme["units"]["growth"]["expiry"] = {"anniversary_years": 1}
+    club = Club(tmp_path, programme)
+    alice = club.enrol()
+    for days in (1, 200, 364, 366, 399):
+        club.buy(alice, 1_000, at_us=club.now_us - days * DAY)
+    club.check()
+    club.pass_days(800)
+    club.sweep()
+    assert club.has(alice)["growth"] == 0
+    club.check()
+
+
+@pytest.mark.row("P13")
+def test_a_level_by_points_follows_them_up_and_down(tmp_path: Path) -> None:
+    levels = [{"id": "member"}, {"id": "gold", "reach": [{"points": 50}]}]
+    programme = content(tiers={"levels": levels, "downgrade": "at_once"})
+    club = Club(tmp_path, programme)
+    alice = club.enrol()
+    club.adjust(alice, 60)
+    assert club.level(alice) == "gold"
+    club.adjust(alice, -20)
+    assert club.level(alice) == "member"
+    club.check()
 
 
 def test_an_event_and_a_purchase_never_share_an_id(club: Club) -> None:
