@@ -17,7 +17,7 @@ PYTHON_313 ?= $(call first,python3.13 $(HOME)/.pyenv/versions/3.13*/bin/python3.
 ARGS ?=
 # How many seeds the simulation walks; its own default stands in tests/conftest.py.
 SEEDS ?=
-# Any value: a bench of a minute.
+# Any value: a bench of some minutes.
 SHORT ?=
 
 HASH := $(shell cat pyproject.toml constraints.txt | { sha256sum || shasum -a 256; } | cut -c1-16)
@@ -59,7 +59,7 @@ check: $(READY) ## format, lint, types, import contracts, protos, generated code
 	$(BIN)/python tools/generate.py --check
 	$(BIN)/python -m tools.reference --check
 
-bench: $(READY) ## measure, print a table, write bench/results.json; SHORT=1 for a minute's worth
+bench: $(READY) ## measure, print a table, write bench/results.json; SHORT=1 for some minutes' worth
 	$(BIN)/python -m bench $(if $(SHORT),--short) $(ARGS)
 
 proto: $(READY) ## generate comity/v1 from proto/

@@ -15,7 +15,7 @@ from comity.ledger import guard, queue
 from comity.ledger.engine import open_engine
 from comity.ledger.sequencer import BATCH_LIMIT
 
-PACKAGES = ("comity", "grpcio", "protobuf", "cryptography", "sqlalchemy", "psycopg")
+PACKAGES = ("comity", "grpcio", "protobuf", "cryptography", "sqlalchemy", "psycopg", "duckdb")
 
 
 def machine() -> dict[str, Any]:
