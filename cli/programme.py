@@ -144,7 +144,7 @@ def lint(
     as_json: Json = False,
 ) -> None:
     """Say what often goes wrong with such a programme. Mistakes in the file are told first."""
-    programme, tree = _read(file)
+    programme, tree = read_file(file)
     accepted = {*(accept or ())}
     if file in presets.names():
         accepted.add("sameness")
@@ -179,7 +179,7 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Say in plain words what changes for members, what gets worse first."""
-    old, new = _read(before)[0], _read(after)[0]
+    old, new = read_file(before)[0], read_file(after)[0]
     changes = versions.diff(old, new)
 
     def show() -> None:
@@ -203,7 +203,7 @@ def diff(
 )
 def show_file(file: File, as_json: Json = False) -> None:
     """Show what a programme says, as a member would be told it."""
-    programme, _ = _read(file)
+    programme, _ = read_file(file)
     output.emit(
         programme.model_dump(mode="json", exclude_defaults=True),
         as_json,
@@ -315,9 +315,9 @@ def try_file(
 
     Fails if the events expect something else.
     """
-    programme, _ = _read(file)
+    programme, _ = read_file(file)
     if events is not None:
-        data = _bytes(events)
+        data = read_bytes(events)
     elif file in presets.names():
         data = presets.events(file)
     else:
@@ -384,15 +384,16 @@ def _show_tried(tried: tryout.Tried, *, why: bool) -> None:
 # --- files ----------------------------------------------------------------------------------
 
 
-def _read(file: str) -> tuple[Programme, Tree]:
+def read_file(file: str) -> tuple[Programme, Tree]:
     """A programme with its lines; a file wins over a preset of the same name."""
     path = Path(file)
     if not path.is_file() and file in presets.names():
         return read_model(presets.programme(file), Programme, file=PROGRAMME)
-    return read_model(_bytes(path), Programme, file=PROGRAMME)
+    return read_model(read_bytes(path), Programme, file=PROGRAMME)
 
 
-def _bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes, or the sentence why not."""
     if not path.is_file():
         raise NotFound(f"There is no file {path}. The presets are {', '.join(presets.names())}.")
     try:

@@ -64,12 +64,14 @@ def live(
     """Every member's acts under a programme, and everything that is due by `until_us`.
 
     A member joins when `joined` says, else on the day of the first act. `as_heard` lets the time
-    be that of hearing: what was earned long ago arrives as old as it is.
+    be that of hearing, in the order given: what was earned long ago arrives as old as it is.
     """
     lived, found = Lived(), by_member(acts)
     starts = joined or {}
     for member in dict.fromkeys((*starts, *found)):
         own = found.get(member, [])
+        if not as_heard:
+            own = sorted(own, key=lambda act: act.at_us)
         start_us = starts.get(member)
         if start_us is None:
             first_us = own[0].heard_at_us if as_heard else own[0].at_us
@@ -141,13 +143,13 @@ def write(acts: Sequence[Act], programme: Programme, file: TextIO) -> None:
         )
 
 
-def read(programme: Programme, file: TextIO) -> tuple[Act, ...]:
+def read(programme: Programme, lines: Iterable[str]) -> tuple[Act, ...]:
     """A history from CSV. Raises Malformed, naming the first line that cannot be read.
 
     `what` is `purchase`, an event of the programme, `refund` (of the purchase `id`, which keeps
     `amount_minor`), `spend` (`points` under `id`) or `restore` (of `id`, `points` in all).
     """
-    rows = csv.DictReader(file, strict=True)
+    rows = csv.DictReader(lines, strict=True)
     zone = ZoneInfo(programme.zone)
     missing = [name for name in COLUMNS[:4] if name not in (rows.fieldnames or ())]
     if missing:

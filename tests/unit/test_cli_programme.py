@@ -158,3 +158,43 @@ def test_the_schema_is_the_published_one(tmp_path: Path, capsys: Output) -> None
     out = tmp_path / "schema.json"
     assert run(["programme", "schema", "--out", str(out)]) == 0
     assert json.loads(out.read_text())["title"] == "A programme of a Comity brand"
+
+
+HISTORY = """member,at,what,id,amount_minor,points
+ann,2026-01-05T10:00,purchase,a1,40000,0
+ann,2026-02-05T10:00,purchase,a2,40000,0
+bob,2026-02-05T10:00,purchase,b1,500,0
+"""
+
+
+def test_a_history_under_another_version_says_who_gains_and_who_loses(
+    tmp_path: Path, capsys: Output
+) -> None:
+    history = tmp_path / "history.csv"
+    history.write_text(HISTORY)
+    command = ["programme", "what-if", "starbucks-2015", "starbucks-2016", str(history)]
+    assert run([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["gains"] + found["loses"] + found["same"] == 2
+    assert {one["member"]: one["verdict"] for one in found["members"]}["ann"] == "gains"
+    assert run([*command, "--members", "--worth", "100/25"]) == 0
+    assert "members who gain" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "sentence"),
+    [
+        ("ann,2026-01-05T10:00,dance,a1,1,0", [], "dance is no event"),
+        ("ann,2026-01-05T10:00,refund,a1,0,0", [], "There is no event a1"),
+        ("ann,2026-01-05T10:00,purchase,a1,1,0", ["--worth", "1"], "MINOR/POINTS"),
+        ("ann,2026-01-05T10:00,purchase,a1,1,0", ["--worth", "0/1"], "MINOR/POINTS"),
+    ],
+)
+def test_a_history_that_cannot_be_lived_is_refused(
+    line: str, options: list[str], sentence: str, tmp_path: Path, capsys: Output
+) -> None:
+    history = tmp_path / "history.csv"
+    history.write_text(f"{HISTORY.partition(chr(10))[0]}\n{line}\n")
+    assert run(["programme", "what-if", "tmall", "tmall", str(history), *options]) != 0
+    assert sentence in capsys.readouterr().err
+    assert run(["programme", "what-if", "tmall", "tmall", str(tmp_path / "none.csv")]) != 0

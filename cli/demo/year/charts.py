@@ -182,4 +182,5 @@ def _text(
 
 
 def _figure(value: float) -> str:
+    value = value or 0.0
     return f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:,.2f}"

@@ -9,6 +9,7 @@ from typing import Final
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from cli import output
@@ -48,7 +49,7 @@ def show(year: YearResult, console: Console, folder: Path, written: int) -> None
 
 
 def _programmes(year: YearResult) -> Group:
-    drawn = page.table("Four programmes, and what became of each unit: as the nodes say today")
+    drawn = _table("Four programmes, and what became of each unit: as the nodes say today")
     for name in ("unit", "earned", "spent", "expired", "clawed", "pending", "available"):
         drawn.add_column(name, justify="left" if name == "unit" else "right", no_wrap=True)
     for one in year.brands:
@@ -67,7 +68,7 @@ def _programmes(year: YearResult) -> Group:
 
 
 def _months(year: YearResult) -> Group:
-    drawn = page.table("Points roll forward, quarter by quarter, as it happened")
+    drawn = _table("Points roll forward, quarter by quarter, as it happened")
     names = ("quarter", "opening", "earned", "matured", "spent", "expired", "clawed")
     for name in (*names, "closing"):
         drawn.add_column(name, justify="left" if name == "quarter" else "right", no_wrap=True)
@@ -79,8 +80,8 @@ def _months(year: YearResult) -> Group:
     if not not_there:
         return Group(drawn)
     words = (
-        f"{not_there} redemptions are left out here: on their day the points were still pending, "
-        "which they no longer were when the node heard of them."
+        f"Redemptions left out here: {not_there}. On their day points were still pending which "
+        "no longer were when the node heard of them."
     )
     return Group(drawn, Text(words, style="dim"))
 
@@ -111,7 +112,7 @@ def _levels(year: YearResult) -> Group:
         tiers = one.programme.tiers
         if tiers is None:
             continue
-        drawn = page.table(f"{page.named(one.brand)}: members by level at the end of the month")
+        drawn = _table(f"{page.named(one.brand)}: members by level at the end of the month")
         months = list(one.levels)
         shown = months[:: -(-len(months) // MONTHS) or 1]
         for month in (*shown, "node today"):
@@ -159,3 +160,9 @@ def _what_if(year: YearResult) -> Group:
         f"{level} {before[level]} → {after[level]}" for level in dict.fromkeys((*before, *after))
     )
     return Group(drawn, Text(f"Levels: {levels}.", style="dim"))
+
+
+def _table(title: str) -> Table:
+    drawn = page.table(title)
+    drawn.padding = (0, 1, 0, 0)
+    return drawn

@@ -25,7 +25,7 @@ from cli.demo.screen import Screen
 from cli.demo.story import Story
 from cli.demo.year.programmes import programme
 from comity.client.programme import ProgrammeClient, event
-from comity.clock import SECOND, system_clock
+from comity.clock import MINUTE, SECOND, system_clock
 from comity.v1 import merchant_pb2
 from comity.v1.common_pb2 import AgreementTerms, Money
 from comity.v1.member_pb2 import Redemption
@@ -141,7 +141,8 @@ class Year(Story):
         )
         await patiently(call)
         self.refunds[brand] += 1
-        number, at_us = self._numbers(brand)[purchase.account], _at(day, REFUND_AT)
+        number = self._numbers(brand)[purchase.account]
+        at_us = max(_at(day, REFUND_AT), purchase.occurred_at_us + MINUTE)
         self._note(
             brand,
             Act(member=number, at_us=at_us, kind="refund", id=name, amount_minor=amount - given),
