@@ -114,7 +114,7 @@ def _levels(year: YearResult) -> Group:
             continue
         drawn = _table(f"{page.named(one.brand)}: members by level at the end of the month")
         months = list(one.levels)
-        shown = months[:: -(-len(months) // MONTHS) or 1]
+        shown = months[:: -(-(-len(months) // MONTHS) or 1)][::-1]
         for month in (*shown, "node today"):
             drawn.add_column(month, justify="right", no_wrap=True)
         now = Counter(place.level for place in one.compared.read.places.values())
