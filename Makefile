@@ -26,10 +26,10 @@ READY_313 := .venv-313/.ready-$(HASH)
 SOURCES := $(wildcard comity node clearing cli tests bench tools)
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-313 check bench proto format clean
+.PHONY: help setup demo test test-313 check bench bench-million proto format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## make the environment .venv
 	@:
@@ -59,8 +59,11 @@ check: $(READY) ## format, lint, types, import contracts, protos, generated code
 	$(BIN)/python tools/generate.py --check
 	$(BIN)/python -m tools.reference --check
 
-bench: $(READY) ## measure, print a table, write bench/results.json; SHORT=1 for some minutes' worth
+bench: $(READY) ## measure, print a table, write bench/results.json; SHORT=1 for a minute or two
 	$(BIN)/python -m bench $(if $(SHORT),--short) $(ARGS)
+
+bench-million: $(READY) ## rate a million members again, expire a million lots; half an hour or more
+	$(BIN)/python -m bench --million retier expiry
 
 proto: $(READY) ## generate comity/v1 from proto/
 	$(BIN)/buf format --write

@@ -31,6 +31,8 @@ class Extent:
     """How much is measured."""
 
     short: bool
+    million: bool = False
+    """Whether what takes half an hour is measured whole."""
 
     @property
     def rounds(self) -> int:

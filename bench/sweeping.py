@@ -46,8 +46,8 @@ MILLION = 1_000_000
 LOTS_EACH = 4
 POINTS = 50
 PURCHASES = 12
-SHORT_PART = 50
-"""The short form handles so many times less."""
+PART = 50
+"""So many times fewer are handled unless a million is asked for."""
 
 NETWORK, LEDGER = "bench.example", "grocery"
 ORIGIN = f"{NETWORK}/{LEDGER}"
@@ -141,11 +141,11 @@ def _account(number: int) -> str:
 
 def _rounds(extent: Extent) -> int:
     """A million of anything is an average by itself."""
-    return extent.rounds if extent.short else 1
+    return 1 if extent.million else 3
 
 
 def _count(extent: Extent) -> int:
-    return MILLION // SHORT_PART if extent.short else MILLION
+    return MILLION if extent.million else MILLION // PART
 
 
 # --- expiry -----------------------------------------------------------------------------------
