@@ -17,7 +17,7 @@ PYTHON_313 ?= $(call first,python3.13 $(HOME)/.pyenv/versions/3.13*/bin/python3.
 ARGS ?=
 # How many seeds the simulation walks; its own default stands in tests/conftest.py.
 SEEDS ?=
-# Any value: a bench of some minutes.
+# Any value: a bench of a minute or two.
 SHORT ?=
 
 HASH := $(shell cat pyproject.toml constraints.txt | { sha256sum || shasum -a 256; } | cut -c1-16)

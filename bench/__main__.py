@@ -1,4 +1,4 @@
-"""`python -m bench [--short | --million] [--folder DIR] [NAME…]`: measure, print a table, write the results."""
+"""`python -m bench [--short | --million] [NAME…]`: measure, print a table, write the results."""
 
 from __future__ import annotations
 
