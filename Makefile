@@ -59,7 +59,7 @@ check: $(READY) ## format, lint, types, import contracts, protos, generated code
 	$(BIN)/python tools/generate.py --check
 	$(BIN)/python -m tools.reference --check
 
-bench: $(READY) ## measure, print a table, write bench/results.json; SHORT=1 for a minute or two
+bench: $(READY) ## measure, print a table, write bench/results.json; SHORT=1 for a quick one
 	$(BIN)/python -m bench $(if $(SHORT),--short) $(ARGS)
 
 bench-million: $(READY) ## rate a million members again, expire a million lots; half an hour or more
