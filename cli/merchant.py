@@ -94,6 +94,83 @@ async def refund(
 
 @command(
     app,
+    "pay",
+    example="comity merchant pay acc_00112233445566778899aabbccddeeff '80.00 USD' "
+    "--order order-1001 --points 1000",
+)
+async def pay(
+    account: Account,
+    amount: Amount,
+    order_id: Annotated[
+        str, typer.Option("--order", help="The till's own id of the order.", show_default=False)
+    ],
+    points: Annotated[
+        int, typer.Option(help="How many are to pay; 0 is as many as may.", min=0)
+    ] = 0,
+    virtual: Annotated[bool, typer.Option("--virtual", help="The goods are not sent.")] = False,
+    write_id: Id = None,
+    node: Node = HERE,
+    key: Key = None,
+    address: Address = "",
+    ca: Ca = None,
+    origin: Origin = "",
+    as_json: Json = False,
+) -> None:
+    """Let points pay a part of an order; the rest is money, and a purchase that earns."""
+    async with merchant(_staff(node, key, address, ca, origin)) as client:
+        answer = await client.pay_with_points(
+            id=WriteId.of(write_id),
+            account=account,
+            order_id=order_id,
+            amount=output.parse_money(amount),
+            points=points,
+            virtual=virtual,
+        )
+    output.emit(
+        answer,
+        as_json,
+        lambda: output.say(
+            f"{output.number(answer.points)} points pay {output.money(answer.covered)}; "
+            f"{output.money(answer.rest)} are left to pay."
+        ),
+    )
+
+
+@command(app, "pay-refund", example="comity merchant pay-refund order-1001 --points 500")
+async def pay_refund(
+    order_id: Annotated[str, typer.Argument(metavar="ORDER", help="The till's own order id.")],
+    points: Annotated[
+        int, typer.Option(help="All given back so far, these included; 0 is all.", min=0)
+    ] = 0,
+    amount: Annotated[
+        str, typer.Option(help="Instead: all money's worth given back so far, '5.00 USD'.")
+    ] = "",
+    write_id: Id = None,
+    node: Node = HERE,
+    key: Key = None,
+    address: Address = "",
+    ca: Ca = None,
+    origin: Origin = "",
+    as_json: Json = False,
+) -> None:
+    """Give points back that paid an order: they keep their expiry, and may be expired."""
+    async with merchant(_staff(node, key, address, ca, origin)) as client:
+        answer = await client.refund_payment(
+            id=WriteId.of(write_id),
+            order_id=order_id,
+            cumulative_points=points,
+            cumulative=output.parse_money(amount) if amount else None,
+        )
+    over = f", {output.number(answer.expired)} of them expired" if answer.expired else ""
+    output.emit(
+        answer,
+        as_json,
+        lambda: output.say(f"{output.number(answer.points)} points come back{over}."),
+    )
+
+
+@command(
+    app,
     "adjust",
     example="comity merchant adjust acc_00112233445566778899aabbccddeeff 50 --reason goodwill\n"
     "comity merchant adjust acc_00112233445566778899aabbccddeeff -- -50",

@@ -1,4 +1,4 @@
-"""What a brand keeps of events, of what they earned, and of where its members stand.
+"""What a brand keeps of events, of what they earned and paid, and of where its members stand.
 
 Added to the metadata of `node.tables`. Ranks and marks follow from the log; the rest is what the
 next event and the next refund have to know, and what an explanation shows.
@@ -103,4 +103,24 @@ marks = ledger_table(
 )
 """The badges, titles and tags that members have, by `MarkKind`."""
 
-EVENT_TABLES: tuple[Table, ...] = (events, earnings, counts, activity, ranks, marks)
+payments = ledger_table(
+    metadata,
+    "payments",
+    key("order_id"),
+    field("index", BigInt),
+    field("account"),
+    field("unit"),
+    field("points", BigInt),
+    field("currency"),
+    field("amount_minor", BigInt),
+    field("covered_minor", BigInt),
+    field("taken"),
+    field("refunded_points", BigInt),
+    CheckConstraint("points > 0", name="points"),
+    CheckConstraint("covered_minor BETWEEN 1 AND amount_minor", name="covered"),
+    CheckConstraint("refunded_points BETWEEN 0 AND points", name="refunded"),
+)
+"""Orders that points paid a part of, by the SPEND entry at `index`. `taken` are the lots in the
+order in which they gave, as `lot:points` with spaces between."""
+
+EVENT_TABLES: tuple[Table, ...] = (events, earnings, counts, activity, ranks, marks, payments)

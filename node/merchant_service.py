@@ -30,6 +30,7 @@ from node.commands import (
     UseVoucher,
 )
 from node.events import attributes_of
+from node.payments import PayWithPoints, RefundPayment
 from node.sessions import Sessions
 from node.store import NodeStore
 from node.vouchers import read_code
@@ -90,6 +91,36 @@ class MerchantService:
         )
         answer = await self._queue.submit(command)
         return pb.RefundPurchaseResponse.FromString(answer.body)
+
+    async def pay_with_points(
+        self, caller: Caller, request: pb.PayWithPointsRequest
+    ) -> pb.PayWithPointsResponse:
+        command = PayWithPoints(
+            caller=caller.name,
+            id=request.id,
+            account=request.account,
+            order_id=request.order_id,
+            currency=request.amount.currency,
+            amount_minor=request.amount.minor,
+            points=request.points,
+            virtual=request.virtual,
+        )
+        answer = await self._queue.submit(command)
+        return pb.PayWithPointsResponse.FromString(answer.body)
+
+    async def refund_payment(
+        self, caller: Caller, request: pb.RefundPaymentRequest
+    ) -> pb.RefundPaymentResponse:
+        command = RefundPayment(
+            caller=caller.name,
+            id=request.id,
+            order_id=request.order_id,
+            cumulative_points=request.cumulative_points,
+            currency=request.cumulative.currency,
+            cumulative_minor=request.cumulative.minor,
+        )
+        answer = await self._queue.submit(command)
+        return pb.RefundPaymentResponse.FromString(answer.body)
 
     async def check_voucher(
         self, caller: Caller, request: pb.CheckVoucherRequest

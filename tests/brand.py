@@ -29,6 +29,7 @@ from node import (
     events,
     marking,
     members,
+    payments,
     purchases,
     rewards,
     staff,
@@ -115,7 +116,8 @@ class Brand:
         book = NodeBook(
             self.rules,
             *(one.HANDLERS for one in (adjustments, declaration, enrolment, members, events)),
-            *(one.HANDLERS for one in (purchases, marking, rewards, staff, sweep, vouchers)),
+            *(one.HANDLERS for one in (purchases, payments, marking, rewards, staff, sweep)),
+            vouchers.HANDLERS,
             review=review_changed,
         )
         self.sequencer = Sequencer(

@@ -58,6 +58,46 @@ class MerchantClient:
             pb.RefundPartnerPurchaseRequest(id=id, purchase_id=purchase_id, cumulative=cumulative)
         )
 
+    async def pay_with_points(
+        self,
+        *,
+        id: str,
+        account: str,
+        order_id: str,
+        amount: Money,
+        points: int = 0,
+        virtual: bool = False,
+    ) -> pb.PayWithPointsResponse:
+        """Points pay a part of an order; 0 is as many as there are and may pay."""
+        return await self._stub.PayWithPoints(
+            pb.PayWithPointsRequest(
+                id=id,
+                account=account,
+                order_id=order_id,
+                amount=amount,
+                points=points,
+                virtual=virtual,
+            )
+        )
+
+    async def refund_payment(
+        self,
+        *,
+        id: str,
+        order_id: str,
+        cumulative_points: int = 0,
+        cumulative: Money | None = None,
+    ) -> pb.RefundPaymentResponse:
+        """Points of a payment come back: so many in all, or for so much; neither is all."""
+        return await self._stub.RefundPayment(
+            pb.RefundPaymentRequest(
+                id=id,
+                order_id=order_id,
+                cumulative_points=cumulative_points,
+                cumulative=cumulative,
+            )
+        )
+
     async def check_voucher(self, code: str) -> pb.Voucher:
         return (await self._stub.CheckVoucher(pb.CheckVoucherRequest(code=code))).voucher
 

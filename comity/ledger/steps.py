@@ -34,6 +34,8 @@ class Step(StrEnum):
     MARK = "mark"
     CONVERT = "convert"
     REFUND = "refund"
+    SPEND = "spend"
+    REINSTATE = "reinstate"
     ADJUST = "adjust"
     EXPIRE = "expire"
     RESERVE = "reserve"

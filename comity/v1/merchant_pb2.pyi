@@ -314,6 +314,136 @@ class RefundPartnerPurchaseResponse(_message.Message):
 Global___RefundPartnerPurchaseResponse: _TypeAlias = RefundPartnerPurchaseResponse  # noqa: Y015
 
 @_typing.final
+class PayWithPointsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    VIRTUAL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    account: _builtins.str
+    order_id: _builtins.str
+    """The till's own id of the order, which is paid with points once."""
+    points: _builtins.int
+    """How many points are to pay; 0 is as many as there are and the programme lets pay."""
+    virtual: _builtins.bool
+    """The goods are not sent."""
+    @_builtins.property
+    def amount(self) -> _common_pb2.Money:
+        """What the whole order costs."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        account: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        amount: _common_pb2.Money | None = ...,
+        points: _builtins.int = ...,
+        virtual: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "id", b"id", "order_id", b"order_id", "points", b"points", "virtual", b"virtual"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PayWithPointsRequest: _TypeAlias = PayWithPointsRequest  # noqa: Y015
+
+@_typing.final
+class PayWithPointsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_FIELD_NUMBER: _builtins.int
+    COVERED_FIELD_NUMBER: _builtins.int
+    REST_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    points: _builtins.int
+    """Points taken, what they pay, and what is left to pay with money."""
+    index: _builtins.int
+    @_builtins.property
+    def covered(self) -> _common_pb2.Money: ...
+    @_builtins.property
+    def rest(self) -> _common_pb2.Money: ...
+    def __init__(
+        self,
+        *,
+        points: _builtins.int = ...,
+        covered: _common_pb2.Money | None = ...,
+        rest: _common_pb2.Money | None = ...,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["covered", b"covered", "rest", b"rest"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["covered", b"covered", "index", b"index", "points", b"points", "rest", b"rest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PayWithPointsResponse: _TypeAlias = PayWithPointsResponse  # noqa: Y015
+
+@_typing.final
+class RefundPaymentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    CUMULATIVE_POINTS_FIELD_NUMBER: _builtins.int
+    CUMULATIVE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    order_id: _builtins.str
+    cumulative_points: _builtins.int
+    """All points given back so far, these included; with 0 and no amount, all that paid."""
+    @_builtins.property
+    def cumulative(self) -> _common_pb2.Money:
+        """Instead of points: how much of what they paid has been given back so far."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        cumulative_points: _builtins.int = ...,
+        cumulative: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cumulative", b"cumulative"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cumulative", b"cumulative", "cumulative_points", b"cumulative_points", "id", b"id", "order_id", b"order_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundPaymentRequest: _TypeAlias = RefundPaymentRequest  # noqa: Y015
+
+@_typing.final
+class RefundPaymentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    CUMULATIVE_POINTS_FIELD_NUMBER: _builtins.int
+    points: _builtins.int
+    """Points given back now, and how many of them expired at once with their lots."""
+    expired: _builtins.int
+    cumulative_points: _builtins.int
+    """All points of the payment given back so far."""
+    def __init__(
+        self,
+        *,
+        points: _builtins.int = ...,
+        expired: _builtins.int = ...,
+        cumulative_points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cumulative_points", b"cumulative_points", "expired", b"expired", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundPaymentResponse: _TypeAlias = RefundPaymentResponse  # noqa: Y015
+
+@_typing.final
 class Voucher(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

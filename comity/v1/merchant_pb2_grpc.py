@@ -54,6 +54,16 @@ class MerchantServiceStub(object):
                 request_serializer=comity_dot_v1_dot_merchant__pb2.RefundPartnerPurchaseRequest.SerializeToString,
                 response_deserializer=comity_dot_v1_dot_merchant__pb2.RefundPartnerPurchaseResponse.FromString,
                 _registered_method=True)
+        self.PayWithPoints = channel.unary_unary(
+                '/comity.v1.MerchantService/PayWithPoints',
+                request_serializer=comity_dot_v1_dot_merchant__pb2.PayWithPointsRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_merchant__pb2.PayWithPointsResponse.FromString,
+                _registered_method=True)
+        self.RefundPayment = channel.unary_unary(
+                '/comity.v1.MerchantService/RefundPayment',
+                request_serializer=comity_dot_v1_dot_merchant__pb2.RefundPaymentRequest.SerializeToString,
+                response_deserializer=comity_dot_v1_dot_merchant__pb2.RefundPaymentResponse.FromString,
+                _registered_method=True)
         self.CheckVoucher = channel.unary_unary(
                 '/comity.v1.MerchantService/CheckVoucher',
                 request_serializer=comity_dot_v1_dot_merchant__pb2.CheckVoucherRequest.SerializeToString,
@@ -171,6 +181,20 @@ class MerchantServiceServicer(object):
 
     def RefundPartnerPurchase(self, request, context):
         """What was sold to another brand's member is given back: so are the points, and their price.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PayWithPoints(self, request, context):
+        """Points of this brand pay a part of an order here. The rest is money, on which it then earns.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefundPayment(self, request, context):
+        """An order is given back: its points return to their lots, with the expiry these have.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -311,6 +335,16 @@ def add_MerchantServiceServicer_to_server(servicer, server):
                     servicer.RefundPartnerPurchase,
                     request_deserializer=comity_dot_v1_dot_merchant__pb2.RefundPartnerPurchaseRequest.FromString,
                     response_serializer=comity_dot_v1_dot_merchant__pb2.RefundPartnerPurchaseResponse.SerializeToString,
+            ),
+            'PayWithPoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.PayWithPoints,
+                    request_deserializer=comity_dot_v1_dot_merchant__pb2.PayWithPointsRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_merchant__pb2.PayWithPointsResponse.SerializeToString,
+            ),
+            'RefundPayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefundPayment,
+                    request_deserializer=comity_dot_v1_dot_merchant__pb2.RefundPaymentRequest.FromString,
+                    response_serializer=comity_dot_v1_dot_merchant__pb2.RefundPaymentResponse.SerializeToString,
             ),
             'CheckVoucher': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckVoucher,
@@ -511,6 +545,60 @@ class MerchantService(object):
             '/comity.v1.MerchantService/RefundPartnerPurchase',
             comity_dot_v1_dot_merchant__pb2.RefundPartnerPurchaseRequest.SerializeToString,
             comity_dot_v1_dot_merchant__pb2.RefundPartnerPurchaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PayWithPoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.MerchantService/PayWithPoints',
+            comity_dot_v1_dot_merchant__pb2.PayWithPointsRequest.SerializeToString,
+            comity_dot_v1_dot_merchant__pb2.PayWithPointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefundPayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/comity.v1.MerchantService/RefundPayment',
+            comity_dot_v1_dot_merchant__pb2.RefundPaymentRequest.SerializeToString,
+            comity_dot_v1_dot_merchant__pb2.RefundPaymentResponse.FromString,
             options,
             channel_credentials,
             insecure,

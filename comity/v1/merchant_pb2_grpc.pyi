@@ -40,6 +40,10 @@ class MerchantServiceStub:
     """A member of another brand buys here and earns there; this brand pays."""
     RefundPartnerPurchase: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.RefundPartnerPurchaseRequest, _merchant_pb2.RefundPartnerPurchaseResponse]
     """What was sold to another brand's member is given back: so are the points, and their price."""
+    PayWithPoints: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.PayWithPointsRequest, _merchant_pb2.PayWithPointsResponse]
+    """Points of this brand pay a part of an order here. The rest is money, on which it then earns."""
+    RefundPayment: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.RefundPaymentRequest, _merchant_pb2.RefundPaymentResponse]
+    """An order is given back: its points return to their lots, with the expiry these have."""
     CheckVoucher: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.CheckVoucherRequest, _merchant_pb2.CheckVoucherResponse]
     UseVoucher: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.UseVoucherRequest, _merchant_pb2.UseVoucherResponse]
     ReverseRedemption: _grpc.UnaryUnaryMultiCallable[_merchant_pb2.ReverseRedemptionRequest, _merchant_pb2.ReverseRedemptionResponse]
@@ -74,6 +78,10 @@ class MerchantServiceAsyncStub(MerchantServiceStub):
     """A member of another brand buys here and earns there; this brand pays."""
     RefundPartnerPurchase: _aio.UnaryUnaryMultiCallable[_merchant_pb2.RefundPartnerPurchaseRequest, _merchant_pb2.RefundPartnerPurchaseResponse]  # type: ignore[assignment]
     """What was sold to another brand's member is given back: so are the points, and their price."""
+    PayWithPoints: _aio.UnaryUnaryMultiCallable[_merchant_pb2.PayWithPointsRequest, _merchant_pb2.PayWithPointsResponse]  # type: ignore[assignment]
+    """Points of this brand pay a part of an order here. The rest is money, on which it then earns."""
+    RefundPayment: _aio.UnaryUnaryMultiCallable[_merchant_pb2.RefundPaymentRequest, _merchant_pb2.RefundPaymentResponse]  # type: ignore[assignment]
+    """An order is given back: its points return to their lots, with the expiry these have."""
     CheckVoucher: _aio.UnaryUnaryMultiCallable[_merchant_pb2.CheckVoucherRequest, _merchant_pb2.CheckVoucherResponse]  # type: ignore[assignment]
     UseVoucher: _aio.UnaryUnaryMultiCallable[_merchant_pb2.UseVoucherRequest, _merchant_pb2.UseVoucherResponse]  # type: ignore[assignment]
     ReverseRedemption: _aio.UnaryUnaryMultiCallable[_merchant_pb2.ReverseRedemptionRequest, _merchant_pb2.ReverseRedemptionResponse]  # type: ignore[assignment]
@@ -129,6 +137,22 @@ class MerchantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_merchant_pb2.RefundPartnerPurchaseResponse, _abc.Awaitable[_merchant_pb2.RefundPartnerPurchaseResponse]]:
         """What was sold to another brand's member is given back: so are the points, and their price."""
+
+    @_abc_1.abstractmethod
+    def PayWithPoints(
+        self,
+        request: _merchant_pb2.PayWithPointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_pb2.PayWithPointsResponse, _abc.Awaitable[_merchant_pb2.PayWithPointsResponse]]:
+        """Points of this brand pay a part of an order here. The rest is money, on which it then earns."""
+
+    @_abc_1.abstractmethod
+    def RefundPayment(
+        self,
+        request: _merchant_pb2.RefundPaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_pb2.RefundPaymentResponse, _abc.Awaitable[_merchant_pb2.RefundPaymentResponse]]:
+        """An order is given back: its points return to their lots, with the expiry these have."""
 
     @_abc_1.abstractmethod
     def CheckVoucher(

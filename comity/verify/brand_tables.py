@@ -21,7 +21,7 @@ from comity.ledger.replay import Replay
 from comity.terms import agreements as arithmetic
 from comity.v1 import common_pb2, entry_pb2
 from comity.verify.comparison import Comparison, Key, Values, Written
-from comity.verify.event_tables import check_events, check_standing
+from comity.verify.event_tables import check_events, check_payments, check_standing
 from comity.verify.mirror_tables import Mirror, check_agreements, check_mirror
 from comity.verify.redemption_tables import check_redemptions
 
@@ -46,6 +46,7 @@ class Own:
     answers: dict[int, Written] = field(default_factory=dict)
     earned: dict[str, list[Written]] = field(default_factory=lambda: defaultdict(list))
     taken: dict[str, list[Written]] = field(default_factory=lambda: defaultdict(list))
+    spent: dict[int, Written] = field(default_factory=dict)
 
 
 def check_brand(compare: Comparison, replay: Replay) -> None:
@@ -56,6 +57,7 @@ def check_brand(compare: Comparison, replay: Replay) -> None:
     _check_holds(compare, replay)
     check_events(compare, own.earned, own.taken)
     check_standing(compare, replay)
+    check_payments(compare, replay, own.spent)
     _check_notices(compare, replay, own, mirror)
     _check_pledges(compare, own, mirror)
     _check_answers(compare, own)
@@ -97,7 +99,7 @@ def _check_balances(compare: Comparison, replay: Replay) -> None:
 
 def _read(compare: Comparison) -> Own:
     own = Own()
-    kinds = ("programme", "pledge", "accrual", "clawback", "delivery", "returned")
+    kinds = ("programme", "pledge", "accrual", "clawback", "delivery", "returned", "spend")
     agreeing, answering = ("propose", "accept", "terminate"), ("ack", "protest")
     for one in compare.written(*kinds, *agreeing, *answering):
         match one.kind:
@@ -108,6 +110,9 @@ def _read(compare: Comparison) -> Own:
                 own.pledges[one.body.redemption_id] = one
             case "accrual" | "clawback":
                 _earn(compare, own, one)
+            case "spend":
+                _seal(compare, one)
+                own.spent[one.index] = one
             case "delivery":
                 own.deliveries[one.index] = one
             case "returned":
@@ -136,18 +141,24 @@ def _earn(compare: Comparison, own: Own, one: Written) -> None:
     event = one.opening.event
     if one.kind == "accrual" and one.body.HasField("decision"):
         own.accruals[one.index] = one
-    if not event:
+    if not event or not _seal(compare, one):
         return
+    if one.kind == "accrual":
+        own.earned[event].append(one)
+    else:
+        own.taken[event].append(one)
+
+
+def _seal(compare: Comparison, one: Written) -> bool:
+    """Whether the opening of an entry is of the event that it commits to."""
     try:
-        sealed = entries.seal_event(event, one.opening.event_salt)
+        sealed = entries.seal_event(one.opening.event, one.opening.event_salt)
     except BadStatement:
         sealed = b""
     if sealed != one.body.event:
         compare.wrong("entries", f"the opening of entry {one.index} is of another event.")
-    elif one.kind == "accrual":
-        own.earned[event].append(one)
-    else:
-        own.taken[event].append(one)
+        return False
+    return True
 
 
 def points_of(one: Written, account_class: int) -> int:

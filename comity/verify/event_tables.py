@@ -8,10 +8,13 @@ from typing import Final
 
 from comity.ledger.replay import Replay
 from comity.v1 import entry_pb2
-from comity.verify.comparison import Comparison, Written
+from comity.verify.comparison import Comparison, Key, Values, Written
 
 ISSUED: Final = int(entry_pb2.ACCOUNT_CLASS_ISSUED)
 CLAWED_BACK: Final = int(entry_pb2.ACCOUNT_CLASS_CLAWED_BACK)
+
+PAYMENT: Final = "payment/"
+"""What the event of a SPEND begins with that paid an order; its id follows."""
 
 Sums = Mapping[tuple[str, str], int]
 """Points by rule and unit. The rule is empty in entries of a release that did not name it."""
@@ -34,6 +37,26 @@ def check_standing(compare: Comparison, replay: Replay) -> None:
         ("since_us",),
         {at: (since_us,) for at, since_us in replay.membership.marks.items()},
     )
+
+
+def check_payments(compare: Comparison, replay: Replay, spent: Mapping[int, Written]) -> None:
+    """Orders that points paid: the SPEND entries, and what REINSTATE entries brought back."""
+    expected: dict[Key, Values] = {}
+    for index, one in spent.items():
+        state = replay.membership.spends.get(index)
+        if state is None or not one.opening.event.startswith(PAYMENT):
+            continue
+        accounts = {leg.account for leg in one.opening.legs if leg.account}
+        expected[(one.opening.event.removeprefix(PAYMENT),)] = (
+            index,
+            " ".join(sorted(accounts)),
+            " ".join(state.points),
+            sum(state.points.values()),
+            " ".join(f"{lot}:{points}" for lot, points in state.lots.items()),
+            sum(state.back.values()),
+        )
+    columns = ("index", "account", "unit", "points", "taken", "refunded_points")
+    compare.table("payments", ("order_id",), columns, expected)
 
 
 def check_events(

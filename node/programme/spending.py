@@ -17,6 +17,12 @@ def most(payment: Payment, *, amount_minor: int, available: int, virtual: bool =
     return min(available, worth) // payment.multiple * payment.multiple
 
 
+def fewest(payment: Payment, points: int) -> int:
+    """The fewest points that pay what `points` pay, so that none are spent for nothing."""
+    needed = -(-covers(payment, points) * payment.value.points // payment.value.minor)
+    return -(-needed // payment.multiple) * payment.multiple
+
+
 def check_payment(
     programme: Programme, *, points: int, amount_minor: int, virtual: bool = False
 ) -> int:
@@ -41,6 +47,10 @@ def check_payment(
             f"use at most {best:,} points.",
             field="points",
             metadata={"most": str(best)},
+        )
+    if paid < 1:
+        raise LimitExceeded(
+            f"{points:,} points are worth less than one minor unit; use more.", field="points"
         )
     return paid
 

@@ -77,6 +77,7 @@ def programme(brand: str, version: int = 1) -> str:
         "badges: {founder: {}}\n"
         "conversions:\n"
         "  tokens-to-points: {from_unit: tokens, into_unit: points, points: 1, into_points: 1}\n"
+        "payment: {value: {points: 1, minor: 1}}\n"
         "return_window_days: 30\n"
         "backdate_days: 400\n"
         "adjust_four_eyes_above: 10000000000\n"

@@ -1,15 +1,15 @@
-"""ProgrammeService in the table of requests: a valid one for every RPC."""
+"""ProgrammeService in the table of requests: a valid one for every RPC; and points that pay."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from comity.client.programme import event
-from comity.v1 import programme_pb2
+from comity.v1 import merchant_pb2, programme_pb2
 from comity.v1.entry_pb2 import MARK_KIND_BADGE
-from tests.e2e import crash_stage
+from tests.e2e import crash_programme, crash_stage
 from tests.e2e.crash_stage import ISSUER
-from tests.e2e.rpc_cast import PURCHASE
+from tests.e2e.rpc_cast import PURCHASE, euro
 from tests.e2e.rpc_row import Row, fixed
 
 ROWS: Final[tuple[Row, ...]] = (
@@ -70,3 +70,25 @@ ROWS: Final[tuple[Row, ...]] = (
         ),
     ),
 )
+
+PAYMENT_ROWS: Final[tuple[Row, ...]] = (
+    (
+        "PayWithPoints",
+        "till",
+        fixed(
+            lambda cast: merchant_pb2.PayWithPointsRequest(
+                id="pay", account=cast.account, order_id="order-one", amount=euro(9), points=5
+            )
+        ),
+    ),
+    (
+        "RefundPayment",
+        "till",
+        fixed(
+            merchant_pb2.RefundPaymentRequest(
+                id="pay-refund", order_id=crash_programme.ORDER, cumulative=euro(30)
+            )
+        ),
+    ),
+)
+"""Rows of MerchantService."""

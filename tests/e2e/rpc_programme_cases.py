@@ -1,4 +1,4 @@
-"""ProgrammeService in the table of what its receiver knows better."""
+"""ProgrammeService, and points that pay, in the table of what its receiver knows better."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import secrets
 from typing import Any, Final
 
 from comity.v1.entry_pb2 import MARK_KIND_TIER
+from tests.e2e.crash_programme import ORDER
 from tests.e2e.crash_stage import ISSUER, programme
 from tests.e2e.rpc_cast import PURCHASE, Cast
-from tests.e2e.rpc_changes import NOBODY, Case, Change, put
+from tests.e2e.rpc_changes import NOBODY, Case, Change, euro, put
 
 P: Final = "ProgrammeService"
+PAY, UNPAY = "MerchantService/PayWithPoints", "MerchantService/RefundPayment"
 
 BROKEN: Final = b"version: '1'\nname: x\n"
 CHANGED: Final = programme(ISSUER, 1).replace("Berlin", "Paris").encode()
@@ -63,6 +65,15 @@ CASES: Final = (
     Case(f"{P}/PublishProgramme", "less at once", put(file=POORER), "REFUSED"),
     Case(f"{P}/ConvertPoints", "none such", put(conversion="x"), "NOT_FOUND", "conversion"),
     Case(f"{P}/ConvertPoints", "too many", put(points=10**9), "INSUFFICIENT_POINTS"),
+    Case(PAY, "no such member", put(account=NOBODY), "NOT_FOUND", "account"),
+    Case(PAY, "another currency", put(amount__currency="USD"), "MALFORMED", "amount.currency"),
+    Case(PAY, "more than the order costs", put(points=10), "LIMIT_EXCEEDED", "points"),
+    Case(PAY, "an order that is paid", put(order_id=ORDER), "CONFLICT", "order_id"),
+    Case(PAY, "too many", put(points=10**9, amount=euro(10**9)), "INSUFFICIENT_POINTS"),
+    Case(UNPAY, "no such order", put(order_id="x"), "NOT_FOUND", "order_id"),
+    Case(UNPAY, "too much", put(cumulative=euro(101)), "NOT_REVERSIBLE", "cumulative.minor"),
+    Case(UNPAY, "other money", put(cumulative__currency="USD"), "MALFORMED", "cumulative.currency"),
+    Case(UNPAY, "points and money", put(cumulative_points=1), "MALFORMED", "cumulative_points"),
 )
 
 WITHOUT_CASES: Final = frozenset(f"{P}/{name}" for name in ("ListProgrammes", "GetStatus"))

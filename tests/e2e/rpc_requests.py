@@ -565,6 +565,7 @@ _OFFICE = (
     *rows("OfficeService", f"{ISSUER}/public", office_pb2, *rpc_office.AT_ISSUER),
     *rows("OfficeService", f"{ACCEPTOR}/public", office_pb2, *rpc_office.AT_ACCEPTOR),
 )
+_PAYMENTS = rows("MerchantService", f"{ISSUER}/public", merchant_pb2, *rpc_programme.PAYMENT_ROWS)
 _PROGRAMME = rows("ProgrammeService", f"{ISSUER}/public", programme_pb2, *rpc_programme.ROWS)
 
 REQUESTS: Final[tuple[Request, ...]] = (
@@ -576,6 +577,7 @@ REQUESTS: Final[tuple[Request, ...]] = (
     *_ISSUING,
     *_ACCEPTING,
     *_OFFICE,
+    *_PAYMENTS,
     *_PROGRAMME,
     *_PEER,
     *_CLEARING,

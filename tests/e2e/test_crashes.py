@@ -38,6 +38,8 @@ MATRIX: Final[tuple[tuple[str, Step, Scene], ...]] = (
     (ISSUER, Step.MARK, programme_scenes.mark),
     (ISSUER, Step.CONVERT, programme_scenes.convert),
     (ISSUER, Step.REFUND, scenes.refund),
+    (ISSUER, Step.SPEND, programme_scenes.pay),
+    (ISSUER, Step.REINSTATE, programme_scenes.pay),
     (ISSUER, Step.ADJUST, scenes.adjust),
     (ISSUER, Step.EXPIRE, scenes.expire),
     (ISSUER, Step.LOCK, scenes.lock),
