@@ -187,5 +187,5 @@ async def test_a_courier_that_lingers_takes_along_what_comes_meanwhile() -> None
     courier = Courier(neighbour.send, linger_s=0.02)
     first = asyncio.ensure_future(courier.submit(1))
     await asyncio.sleep(0)
-    assert await asyncio.gather(first, courier.submit(2)) == [2, 4]
+    assert list(await asyncio.gather(first, courier.submit(2))) == [2, 4]
     assert neighbour.batches == [[1, 2]]
