@@ -161,7 +161,7 @@ def _wrong_end(row: _Row, mirror: Mirror, told: Mapping[str, int]) -> str:
             return "has another hold than clearing's decision cites"
     aborted = mirror.of(row.issuer, row.redemption_id, ABORTED)
     if (row.state == "FAILED" and decided and not aborted) or (
-        row.state in ("DELIVERED", "REVERSED") and aborted
+        aborted and row.state not in ("FAILED", "RESERVED")
     ):
         return f"is {row.state}, and clearing's log says otherwise"
     # A reversal may be known from clearing's answer before it is mirrored.
