@@ -149,7 +149,7 @@ def test_a_statement_under_a_key_of_ones_own_does_not_verify() -> None:
         own = identities.signer("fuel").sign(1, bytes(32))
         forged.hold.checkpoint = own.replace(f"{NETWORK}/fuel".encode(), origin)
         result = await plot.claim_as("fuel", clearing_pb2.ClaimItem(hold=forged))
-        assert result.failure.code == "BAD_STATEMENT"
+        assert result.failure.code == "UNKNOWN_KEY"
 
     _play(lie)
 
