@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ class Club(Brand):
             engine=open_engine(f"sqlite:///{self.path}"),
             now_us=START_US,
         )
+        weakref.finalize(self, self.engine.dispose)
 
     def happen(
         self, account: str, kind: str, *, event_id: str = "", at_us: int = 0, **said: Any
