@@ -28,7 +28,7 @@ from comity.clock import Clock
 from comity.errors import Conflict, Malformed
 from comity.keys import Random, SigningKey
 from comity.ledger import guard, migrate
-from comity.ledger.engine import open_engine
+from comity.ledger.engine import opened
 from comity.ledger.guard import HeadFile
 from comity.ledger.signer import LogSigner
 from comity.rpc import authority as authorities
@@ -119,17 +119,16 @@ def create(
     )
     (path / "network.json").write_text(json_format.MessageToJson(config), "utf-8")
     url = database_url or f"sqlite:///{path / 'clearing.db'}"
-    engine = open_engine(url)
-    migrate.create_or_upgrade(engine, tables.metadata, MIGRATIONS)
-    guard.init_ledger(
-        engine,
-        ledger=LEDGER,
-        network=network,
-        signer=signer,
-        now_us=clock(),
-        head_file=HeadFile(path / "head"),
-    )
-    engine.dispose()
+    with opened(url) as engine:
+        migrate.create_or_upgrade(engine, tables.metadata, MIGRATIONS)
+        guard.init_ledger(
+            engine,
+            ledger=LEDGER,
+            network=network,
+            signer=signer,
+            now_us=clock(),
+            head_file=HeadFile(path / "head"),
+        )
     # Last, because this file makes the folder one that can be started.
     _write_settings(path, network, peer_address, public_address, database_url)
     return read(path)

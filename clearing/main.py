@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from sqlalchemy import Engine
+
 from clearing import folder as folders
 from clearing import recover as recovery
 from clearing import tables
@@ -21,7 +23,7 @@ from clearing.roster import Roster
 from clearing.store import ClearingStore
 from comity.clock import system_clock
 from comity.ledger import guard, lease, migrate
-from comity.ledger.engine import open_engine, writer
+from comity.ledger.engine import opened, writer
 from comity.ledger.runner import Threads
 from comity.ledger.steps import kill_at_from_environment
 from comity.rpc import tls
@@ -35,18 +37,25 @@ from comity.serve.process import serve
 
 READERS = 4
 
+Ready = Callable[[Mapping[str, int]], None]
+"""Is told the ports by listener name."""
 
-async def run(path: Path, *, ready: Callable[[Mapping[str, int]], None] = lambda _: None) -> None:
+
+async def run(path: Path, *, ready: Ready = lambda _: None) -> None:
     """Serve the clearing folder at `path` until stopped.
 
     `ready` is told the ports by listener name. Raises a LedgerFault instead of serving a ledger
     that must not be served.
     """
     folder = folders.read(path)
+    configure_logging(stream=sys.stderr, clock=system_clock, level=folder.settings.log_level)
+    with opened(folder.url) as engine:
+        await _serve(folder, engine, ready)
+
+
+async def _serve(folder: Folder, engine: Engine, ready: Ready) -> None:
     clock = system_clock
-    configure_logging(stream=sys.stderr, clock=clock, level=folder.settings.log_level)
     log = get_logger(origin=folder.signer.origin)
-    engine = open_engine(folder.url)
     migrate.create_or_upgrade(engine, tables.metadata, MIGRATIONS)
     head_file = folder.head_file
     held = guard.open_ledger(
@@ -119,7 +128,6 @@ async def run(path: Path, *, ready: Callable[[Mapping[str, int]], None] = lambda
         await channels.close()
         write.close()
         readers.close()
-        engine.dispose()
         if page is not None:
             page.close()
 
@@ -127,33 +135,32 @@ async def run(path: Path, *, ready: Callable[[Mapping[str, int]], None] = lambda
 async def recover(path: Path) -> Recovered:
     """Refill a lost tail of the log of the clearing folder at `path`; see `clearing.recover`."""
     folder = folders.read(path)
-    engine = open_engine(folder.url)
-    migrate.create_or_upgrade(engine, tables.metadata, MIGRATIONS)
-    held = guard.open_ledger(
-        engine,
-        ledger=LEDGER,
-        network=folder.settings.network,
-        signer=folder.signer,
-        holder=lease.this_process(secrets.token_hex(4)),
-        now_us=system_clock(),
-    )
-    channels = Channels(folder, ClearingStore(engine, LEDGER))
-    try:
-        return await recovery.recover(
-            engine=engine,
-            lease=held,
-            signer=folder.signer,
+    with opened(folder.url) as engine:
+        migrate.create_or_upgrade(engine, tables.metadata, MIGRATIONS)
+        held = guard.open_ledger(
+            engine,
+            ledger=LEDGER,
             network=folder.settings.network,
-            peers=channels.to,
-            clock=system_clock,
-            random=secrets.token_bytes,
-            head_file=folder.head_file,
+            signer=folder.signer,
+            holder=lease.this_process(secrets.token_hex(4)),
+            now_us=system_clock(),
         )
-    finally:
-        await channels.close()
-        with writer(engine).begin() as connection:
-            lease.release(connection, held)
-        engine.dispose()
+        channels = Channels(folder, ClearingStore(engine, LEDGER))
+        try:
+            return await recovery.recover(
+                engine=engine,
+                lease=held,
+                signer=folder.signer,
+                network=folder.settings.network,
+                peers=channels.to,
+                clock=system_clock,
+                random=secrets.token_bytes,
+                head_file=folder.head_file,
+            )
+        finally:
+            await channels.close()
+            with writer(engine).begin() as connection:
+                lease.release(connection, held)
 
 
 class Channels:

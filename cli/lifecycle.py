@@ -12,7 +12,7 @@ from sqlalchemy import MetaData
 
 from cli import output
 from comity.ledger import backup
-from comity.ledger.engine import open_engine
+from comity.ledger.engine import opened
 from comity.ledger.signer import LogSigner
 
 Ready = Callable[[Mapping[str, int]], None]
@@ -39,11 +39,7 @@ async def start(run: Run, folder: Path, *, as_json: bool) -> None:
 
 def back_up(url: str, metadata: MetaData, out: Path, *, ledger: str, signer: LogSigner) -> int:
     """Copy a database into a new file, verify the copy; answers how many entries it holds."""
-    engine = open_engine(url)
-    try:
-        with output.working(f"copying to {out}"):
-            backup.back_up(engine, metadata, out)
-    finally:
-        engine.dispose()
+    with opened(url) as engine, output.working(f"copying to {out}"):
+        backup.back_up(engine, metadata, out)
     with output.working(f"verifying {out}"):
         return backup.verify_copy(out, ledger=ledger, signer=signer).size

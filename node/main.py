@@ -11,9 +11,11 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from sqlalchemy import Engine
+
 from comity.clock import system_clock
 from comity.ledger import guard, lease, migrate
-from comity.ledger.engine import open_engine
+from comity.ledger.engine import opened
 from comity.ledger.runner import Threads
 from comity.ledger.steps import kill_at_from_environment
 from comity.rpc import tls
@@ -30,19 +32,25 @@ from node.folder import Folder
 from node.init import MIGRATIONS
 from node.webhooks.http import HttpPost
 
+Ready = Callable[[Mapping[str, int]], None]
+"""Is told the ports by listener name."""
 
-async def run(path: Path, *, ready: Callable[[Mapping[str, int]], None] = lambda _: None) -> None:
+
+async def run(path: Path, *, ready: Ready = lambda _: None) -> None:
     """Serve the node in the folder at `path` until stopped.
 
     `ready` is told the ports by listener name. Raises a LedgerFault instead of serving a ledger
     that must not be served.
     """
     folder = folders.read(path)
-    settings = folder.settings
-    clock = system_clock
-    configure_logging(stream=sys.stderr, clock=clock, level=settings.log_level)
+    configure_logging(stream=sys.stderr, clock=system_clock, level=folder.settings.log_level)
+    with opened(folder.url) as engine:
+        await _serve(path, folder, engine, ready)
+
+
+async def _serve(path: Path, folder: Folder, engine: Engine, ready: Ready) -> None:
+    settings, clock = folder.settings, system_clock
     log = get_logger(origin=folder.signer.origin)
-    engine = open_engine(folder.url)
     migrate.create_or_upgrade(engine, tables.metadata, MIGRATIONS)
     head_file = folder.head_file
     held = guard.open_ledger(
@@ -99,7 +107,6 @@ async def run(path: Path, *, ready: Callable[[Mapping[str, int]], None] = lambda
         await post.close()
         write.close()
         readers.close()
-        engine.dispose()
         if page is not None:
             page.close()
 

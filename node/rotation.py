@@ -21,7 +21,7 @@ from comity.clock import Clock
 from comity.errors import Conflict, Malformed
 from comity.keys import Random
 from comity.ledger import exchange, lease, statements
-from comity.ledger.engine import open_engine
+from comity.ledger.engine import opened
 from comity.ledger.store import LedgerStore
 from comity.log.checkpoint import CheckpointCache
 from comity.log.history import KeyHistory, rotation_message
@@ -62,12 +62,9 @@ def prepare(
     """
     settings = load_settings(folder)
     files = LogKeys(folder, passphrase)
-    engine = open_engine(settings.url(folder))
-    try:
+    with opened(settings.url(folder)) as engine:
         history = exchange.keys_of(engine, settings.participant)
         size = LedgerStore(engine, settings.participant).head().size
-    finally:
-        engine.dispose()
     files.settle(history)
     assert history.current is not None, "only clearing ends a log"
     if history.retired and size <= history.last_size:
@@ -150,8 +147,7 @@ def answer(
             f"The answer is for the key {new.key_id:08x}, and {folder} has no such key; it "
             "belongs to another copy of this folder."
         )
-    engine = open_engine(settings.url(folder))
-    try:
+    with opened(settings.url(folder)) as engine:
         history = exchange.exchange(
             engine,
             ledger=settings.participant,
@@ -161,7 +157,5 @@ def answer(
             holder=lease.this_process("rotate-key"),
             now_us=clock(),
         )
-    finally:
-        engine.dispose()
     files.settle(history)
     return body.last_size

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, MetaData, Table, func, insert, select
 
 from comity.errors import Conflict, LedgerFault
 from comity.ledger import schema
-from comity.ledger.engine import open_engine, writer
+from comity.ledger.engine import opened, writer
 from comity.ledger.exchange import keys_of
 from comity.ledger.guard import Signer
 from comity.ledger.store import Head, read_head, read_tile
@@ -32,7 +32,8 @@ def back_up(engine: Engine, metadata: MetaData, target: Path) -> None:
     if engine.dialect.name == "sqlite":
         _copy_file(engine, target)
     else:
-        copy_tables(engine, open_engine(f"sqlite:///{target}"), metadata)
+        with opened(f"sqlite:///{target}") as copy:
+            copy_tables(engine, copy, metadata)
 
 
 def copy_tables(source: Engine, target: Engine, metadata: MetaData) -> None:
@@ -40,15 +41,12 @@ def copy_tables(source: Engine, target: Engine, metadata: MetaData) -> None:
 
     Also the way from SQLite to PostgreSQL. Leases are copied as they are and run out.
     """
-    try:
-        with source.connect() as reading, writer(target).begin() as writing:
-            metadata.create_all(writing)
-            for table in metadata.sorted_tables:
-                rows = reading.execution_options(yield_per=PAGES).execute(select(table))
-                for page in rows.mappings().partitions():
-                    writing.execute(insert(table), [dict(row) for row in page])
-    finally:
-        target.dispose()
+    with source.connect() as reading, writer(target).begin() as writing:
+        metadata.create_all(writing)
+        for table in metadata.sorted_tables:
+            rows = reading.execution_options(yield_per=PAGES).execute(select(table))
+            for page in rows.mappings().partitions():
+                writing.execute(insert(table), [dict(row) for row in page])
 
 
 def verify_copy(path: Path, *, ledger: str, signer: Signer) -> Head:
@@ -56,11 +54,8 @@ def verify_copy(path: Path, *, ledger: str, signer: Signer) -> Head:
 
     Raises LedgerFault if anything is missing or altered.
     """
-    engine = open_engine(f"sqlite:///{path}")
-    try:
+    with opened(f"sqlite:///{path}") as engine:
         return verify_log(engine, ledger=ledger, signer=signer)
-    finally:
-        engine.dispose()
 
 
 def verify_log(engine: Engine, *, ledger: str, signer: Signer) -> Head:

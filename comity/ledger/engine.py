@@ -7,7 +7,8 @@ transaction begins explicitly. Times are integer microseconds, so no type depend
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -36,6 +37,16 @@ def open_engine(url: str) -> Engine:
             pool_pre_ping=True,
         )
     raise ValueError(f"a database URL begins with sqlite or postgresql, not {url.split(':')[0]!r}")
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Engine]:
+    """As `open_engine`; the connections are closed with the block, however it ends."""
+    engine = open_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def writer(engine: Engine) -> Engine:
