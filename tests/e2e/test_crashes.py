@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +31,9 @@ from tests.e2e.crash_stage import (
     stage_at,
 )
 
-MATRIX: Final[tuple[tuple[str, Step, Scene], ...]] = (
+Row = tuple[str, Step, Scene]
+
+MATRIX: Final[tuple[Row, ...]] = (
     # The programme of a brand.
     (ISSUER, Step.ENROL, scenes.enrol),
     (ISSUER, Step.DEVICE, scenes.add_device),
@@ -103,28 +107,40 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.row("O5")
 def test_every_step_survives_a_kill_right_before_and_right_after_its_commit(world: Path) -> None:
-    asyncio.run(_play(world))
+    asyncio.run(_play_all(world))
 
 
-async def _play(folder: Path) -> None:
-    async with stage_at(folder / "network") as stage:
-        for name, step, scene in MATRIX:
-            began = time.monotonic()
-            await _prepare(stage, name, step, scene)
-            await stage.die_around(name, step, scene)
-            print(f"{name} around {step.value}: {time.monotonic() - began:.1f} s", flush=True)
-        await scenes.settle(stage)
-        window = await stage.open_window() - 1
-        answer = await stage.network.operator.reconcile_window(window)
-        assert not answer.breaks
-        assert not answer.unreachable
-        homes = {name: stage.network.home(name) for name in (ISSUER, ACCEPTOR, CLEARING)}
-        killed = stage.killed
+async def _play_all(folder: Path) -> None:
+    """Two networks at once, each with half of the matrix; a process that starts fills one core."""
+    half = len(MATRIX) // 2
+    async with AsyncExitStack() as stack:
+        stages = [
+            await stack.enter_async_context(stage_at(folder / f"network-{number}"))
+            for number in (1, 2)
+        ]
+        await asyncio.gather(_play(stages[0], MATRIX[:half]), _play(stages[1], MATRIX[half:]))
+    killed = stages[0].killed | stages[1].killed
     assert {step for _, step, _ in killed} == set(Step)
     assert killed == {(name, step, moment) for name, step, _ in MATRIX for moment in MOMENTS}
-    for name, home in homes.items():
-        report = database(home / ("clearing.db" if name == CLEARING else "node.db"))
-        assert report.passed, [row for row in report.checks if not row.passed]
+    for stage in stages:
+        for name in (ISSUER, ACCEPTOR, CLEARING):
+            home = stage.network.home(name)
+            report = database(home / ("clearing.db" if name == CLEARING else "node.db"))
+            assert report.passed, [row for row in report.checks if not row.passed]
+
+
+async def _play(stage: Stage, rows: Sequence[Row]) -> None:
+    """Every row's scene; then the network settles."""
+    for name, step, scene in rows:
+        began = time.monotonic()
+        await _prepare(stage, name, step, scene)
+        await stage.die_around(name, step, scene)
+        print(f"{name} around {step.value}: {time.monotonic() - began:.1f} s", flush=True)
+    await scenes.settle(stage)
+    window = await stage.open_window() - 1
+    answer = await stage.network.operator.reconcile_window(window)
+    assert not answer.breaks
+    assert not answer.unreachable
 
 
 async def _prepare(stage: Stage, name: str, step: Step, scene: Scene) -> None:
