@@ -53,7 +53,7 @@ PARTS: Final[Mapping[str, Part]] = {
     ),
     "programme": Part(
         help="A brand's programme file: write one, try it on events, publish it.",
-        modules=("cli.programme", "cli.programme_node", "cli.what_if"),
+        modules=("cli.programme", "cli.programme_node", "cli.what_if", "cli.suggest"),
     ),
     "clearing": Part(
         help="The network's operator: admits brands, sets caps, closes and settles windows.",

@@ -15,8 +15,16 @@ from comity.clock import SECOND, system_clock
 from comity.errors import Malformed
 from comity.wallet.offers import Money
 from node.programme import histories
-from node.programme.model import Value
+from node.programme.model import Programme, Value
 from node.programme.what_if import WhatIf, what_if
+
+Events = Annotated[
+    Path,
+    typer.Argument(
+        help=f"A history as CSV, with the columns {', '.join(histories.COLUMNS)}; whatever "
+        "other columns there are hold attributes of events."
+    ),
+]
 
 
 @command(
@@ -30,13 +38,7 @@ def what_if_files(
     after: Annotated[
         str, typer.Argument(metavar="NEWFILE", help="The version to come, or a preset.")
     ],
-    events: Annotated[
-        Path,
-        typer.Argument(
-            help=f"A history as CSV, with the columns {', '.join(histories.COLUMNS)}; whatever "
-            "other columns there are hold attributes of events."
-        ),
-    ],
+    events: Events,
     worth: Annotated[
         str,
         typer.Option(
@@ -52,17 +54,18 @@ def what_if_files(
 ) -> None:
     """Live a history again under another version: who gains, who loses, what it costs."""
     old, new = read_file(before)[0], read_file(after)[0]
-    lines = _text(events).splitlines(keepends=True)
-    acts = histories.read(old, iter(lines))
+    acts = read_history(old, events)
     found = what_if(old, new, acts, until_us=_until(acts), worth=_worth(worth))
     output.emit(_plain(found), as_json, lambda: _show(found, members=members))
 
 
-def _text(events: Path) -> str:
+def read_history(programme: Programme, events: Path) -> tuple[histories.Act, ...]:
+    """The acts in a CSV file. Raises Malformed, naming the line that cannot be read."""
     try:
-        return read_bytes(events).decode("utf-8-sig")
+        text = read_bytes(events).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Malformed(f"{events} is not text in UTF-8.") from None
+    return histories.read(programme, text.splitlines(keepends=True))
 
 
 def _until(acts: tuple[histories.Act, ...]) -> int:

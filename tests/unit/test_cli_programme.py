@@ -198,3 +198,33 @@ def test_a_history_that_cannot_be_lived_is_refused(
     assert run(["programme", "what-if", "tmall", "tmall", str(history), *options]) != 0
     assert sentence in capsys.readouterr().err
     assert run(["programme", "what-if", "tmall", "tmall", str(tmp_path / "none.csv")]) != 0
+
+
+@pytest.mark.row("T4")
+def test_a_history_suggests_after_how_many_purchases_customers_stay(
+    tmp_path: Path, capsys: Output
+) -> None:
+    # Customers by purchases, in the proportions of the CDNOW data.
+    bought = {1: 511, 2: 172, 3: 94, 4: 61, 5: 42, 6: 120}
+    lines = [HISTORY.partition("\n")[0]]
+    for count, customers in bought.items():
+        for customer in range(customers):
+            member = f"m{count}-{customer}"
+            lines += [
+                f"{member},2026-01-{1 + each:02d}T10:00,purchase,{member}-{each},3000,0"
+                for each in range(count)
+            ]
+    history = tmp_path / "history.csv"
+    history.write_text("\n".join(lines) + "\n")
+    assert run(["programme", "suggest", "tmall", str(history), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["customers"], found["node"]) == (1_000, 3)
+    assert [one["again_per_mille"] for one in found["repeats"][:3]] == [489, 648, 703]
+    (node,) = [one for one in found["levels"] if "retention node" in one["why"]]
+    # Three purchases of 30.00 in a number people remember: all who came three times have it.
+    assert (node["growth"], node["customers"]) == (80, 317)
+    assert run(["programme", "suggest", "tmall", str(history)]) == 0
+    assert "they stay after" in capsys.readouterr().out
+    history.write_text(HISTORY)
+    assert run(["programme", "suggest", "tmall", str(history)]) != 0
+    assert "longer time" in capsys.readouterr().err
