@@ -10,7 +10,6 @@ from node.programme.calendar import expires_at, local_day, start_of_day
 from node.programme.drafts import (
     LotDraft,
     check_redemption,
-    earn,
     grant,
     points_for,
     purchase_rate,
@@ -27,7 +26,6 @@ __all__ = [
     "Unit",
     "UnitKind",
     "check_redemption",
-    "earn",
     "expires_at",
     "grant",
     "local_day",

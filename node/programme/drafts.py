@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from comity import points
-from comity.clock import DAY, MINUTE
-from comity.errors import LimitExceeded, Malformed
+from comity.clock import MINUTE
+from comity.errors import LimitExceeded
 from comity.points import Rounding
 from node.programme.calendar import expires_at
 
@@ -40,37 +40,6 @@ def purchase_rate(programme: Programme) -> Rate | None:
         if rule.rate is not None and (rule.unit or main) == main:
             return rule.rate
     return None
-
-
-def earn(programme: Programme, *, minor: int, occurred_at_us: int, now_us: int) -> LotDraft:
-    """What a purchase of `minor` units earns in the main unit.
-
-    `occurred_at_us` 0 means now. Raises Malformed for an amount that is not positive, and
-    LimitExceeded for a purchase in the future or longer ago than the programme accepts.
-    """
-    if minor < 1:
-        raise Malformed("A purchase has an amount above zero.", field="amount.minor")
-    earned_at_us = occurred_at_us or now_us
-    if earned_at_us > now_us + FUTURE_SKEW_US:
-        raise LimitExceeded(
-            "The purchase lies in the future; check the till's clock.", field="occurred_at_us"
-        )
-    if earned_at_us < now_us - programme.backdate_days * DAY - FUTURE_SKEW_US:
-        raise LimitExceeded(
-            f"The purchase is older than the {programme.backdate_days} days for which this "
-            "programme accepts purchases; a manager can adjust points instead.",
-            field="occurred_at_us",
-        )
-    earned_at_us = min(earned_at_us, now_us)
-    rate = purchase_rate(programme)
-    return LotDraft(
-        points=0
-        if rate is None
-        else points_for(minor, rate_points=rate.points, rate_minor=rate.per_minor),
-        earned_at_us=earned_at_us,
-        available_at_us=earned_at_us + programme.return_window_days * DAY,
-        expires_at_us=_expires_at(programme, earned_at_us, 0),
-    )
 
 
 def grant(programme: Programme, *, points_: int, now_us: int, enrolled_at_us: int = 0) -> LotDraft:

@@ -14,7 +14,6 @@ from comity.errors import LimitExceeded, Malformed
 from node.programme import (
     Rate,
     check_redemption,
-    earn,
     expires_at,
     local_day,
     points_for,
@@ -78,23 +77,6 @@ def test_points_are_rounded_down_once_for_a_purchase() -> None:
     assert points_for(1_280, rate_points=1, rate_minor=100) == 12
     assert points_for(99, rate_points=1, rate_minor=100) == 0
     assert points_for(1, rate_points=3, rate_minor=2) == 1
-
-
-def test_a_purchase_without_value_is_refused() -> None:
-    for minor in (0, -5):
-        with pytest.raises(Malformed):
-            earn(programme(), minor=minor, occurred_at_us=0, now_us=START_US)
-
-
-def test_purchases_are_accepted_as_far_back_as_the_programme_says() -> None:
-    rules = programme(backdate_days=30, return_window_days=14)
-    draft = earn(rules, minor=5, occurred_at_us=START_US - 30 * DAY, now_us=START_US)
-    assert draft.earned_at_us == START_US - 30 * DAY
-    assert draft.available_at_us == START_US - 16 * DAY
-    with pytest.raises(LimitExceeded):
-        earn(rules, minor=5, occurred_at_us=START_US - 31 * DAY, now_us=START_US)
-    with pytest.raises(LimitExceeded):
-        earn(rules, minor=5, occurred_at_us=START_US + DAY, now_us=START_US)
 
 
 @pytest.mark.parametrize(

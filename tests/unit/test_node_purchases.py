@@ -350,6 +350,27 @@ def test_the_totals_of_the_programme_sum_to_zero() -> None:
     assert (totals.members, totals.entries) == (1, 2)
 
 
+def test_a_purchase_without_value_is_refused() -> None:
+    brand = Brand(programme())
+    alice = brand.enrol()
+    for minor in (0, -5):
+        with pytest.raises(Malformed):
+            brand.buy(alice, minor)
+    assert brand.kinds() == []
+
+
+def test_purchases_are_accepted_as_far_back_as_the_programme_says() -> None:
+    brand = Brand(programme(backdate_days=30, return_window_days=14))
+    alice = brand.enrol()
+    assert brand.buy(alice, 5, at_us=START_US - 30 * DAY).points == 5
+    (lot,) = brand.store.lots(alice, now_us=START_US, limit=10, cursor="").items
+    assert lot.earned_at_us == START_US - 30 * DAY
+    assert lot.available_at_us == START_US - 16 * DAY
+    for wrong in (START_US - 31 * DAY, START_US + DAY):
+        with pytest.raises(LimitExceeded):
+            brand.buy(alice, 5, at_us=wrong)
+
+
 def test_old_purchases_are_refused_and_the_refusal_stands() -> None:
     brand = Brand(programme(backdate_days=1))
     alice = brand.enrol()
